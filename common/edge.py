@@ -1,0 +1,278 @@
+"""The edge: turns what a web framework hands over into a Request, a flow's result into an Answer, and errors into
+problem+json; checks who calls, bounds what is read, and writes one log line per request."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
+
+from common import auth, encoding, log, settings
+from common.auth import Role
+from common.errors import AppError, Broken, HeadersTooLarge, Invalid, Refused, TooLarge, TooSlow, Unavailable, Unknown, UriTooLong, WrongMethod
+from common.rules.http import Answer, Request
+
+if TYPE_CHECKING:
+    import flask
+    from starlette.requests import Request as StarletteRequest
+    from starlette.responses import Response as StarletteResponse
+
+Result: TypeAlias = "Answer | tuple[int, Any] | Any"
+Handler = Callable[..., Result]
+
+HEADER_BYTES = 16 * 1024
+ADDRESS_CHARACTERS = 4096
+ADMIN_BODY_BYTES = 256 * 1024
+READ_SECONDS = 25
+TRACEPARENT = re.compile(r"00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class Route:
+    """One method and path, who may use it, and what answers; `{name}` in the path is passed on by name."""
+
+    def __init__(self, method: str, path: str, need: Role | str, handler: Handler) -> None:
+        self.method = method
+        self.path = path
+        self.need = need  # a role, "task", or "open"
+        self.handler = handler
+        self.pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
+
+
+def routed(*routes: Route) -> Callable[[Request], Answer]:
+    """A function that answers these routes, each only for those who may."""
+
+    def answer(request: Request) -> Result:
+        matching = [(route, match) for route in routes if (match := route.pattern.fullmatch(request.path))]
+        if not matching:
+            message = f"There is nothing at {request.path[:128]}."
+            raise Unknown(message)
+        for route, match in matching:
+            if route.method == request.method or (route.method == "GET" and request.method == "HEAD"):
+                if isinstance(route.need, Role):
+                    with log.bound(operator=auth.operator(request, route.need)):
+                        return route.handler(request, **match.groupdict())
+                if route.need == "task":
+                    auth.task(request)
+                return route.handler(request, **match.groupdict())
+        raise WrongMethod(tuple(sorted({route.method for route, _ in matching})))
+
+    return guarded(answer)
+
+
+def guarded(handler: Callable[[Request], Result]) -> Callable[[Request], Answer]:
+    """`handler` with its errors as problem+json, its headers, and one log line per request."""
+
+    def answer(request: Request) -> Answer:
+        started = time.perf_counter()
+        with log.bound(trace_id=trace_id(request)):
+            try:
+                check_size(request)
+                found = answered(handler(request))
+            except Exception as error:  # noqa: BLE001 - nothing of a fault may reach a caller but its class
+                found = problem(request, error)
+            log_line(request, found, started)
+        return found
+
+    return answer
+
+
+def hook(handler: Callable[[Request], Result]) -> Callable[[Request], Answer]:
+    """As `guarded`, for those who send events: whatever keeps one from being stored, they are told to send it again."""
+
+    def answer(request: Request) -> Result:
+        try:
+            check_size(request)
+            return handler(request)
+        except Exception as error:  # noqa: BLE001
+            raise unstored(error) from error
+
+    return guarded(answer)
+
+
+def hook_together(handler: Callable[[Request], Awaitable[Result]]) -> Callable[[Request], Awaitable[Answer]]:
+    """As `hook`, in an event loop. What is stored is logged once per group, by the flow; here only what is refused."""
+
+    async def answer(request: Request) -> Answer:
+        try:
+            check_size(request)
+            return answered(await handler(request))
+        except Exception as error:  # noqa: BLE001
+            started = time.perf_counter()
+            with log.bound(trace_id=trace_id(request)):
+                refused = problem(request, unstored(error))
+                log_line(request, refused, started)
+            return refused
+
+    return answer
+
+
+def unstored(error: Exception) -> AppError:
+    """What a sender is told when its event was not stored: why it was refused, or to send it again."""
+    if isinstance(error, Refused | Unavailable):
+        return error
+    log.error("webhook.not_stored", error=type(error).__name__, detail=str(error)[:500], where=_where(error))
+    message = "The event could not be stored; send it again."
+    return Unavailable(message)
+
+
+def trace_id(request: Request) -> str:
+    """The caller's trace; a new one when it sent none or nonsense."""
+    match = TRACEPARENT.fullmatch(request.header("traceparent") or "")
+    return match[1] if match else uuid4().hex
+
+
+def check_size(request: Request) -> None:
+    """Raises: HeadersTooLarge, UriTooLong or Refused, before anything is done with the request."""
+    if sum(len(name) + len(value) + 4 for name, value in request.headers) > HEADER_BYTES:
+        message = f"All headers together may have {HEADER_BYTES} bytes."
+        raise HeadersTooLarge(message)
+    if len(request.path) + len(request.query) > ADDRESS_CHARACTERS:
+        message = f"The address may have {ADDRESS_CHARACTERS} characters."
+        raise UriTooLong(message)
+    if "\x00" in request.path:
+        message = "The path holds a NUL character."
+        raise Refused(message)
+
+
+def answered(result: Result) -> Answer:
+    """What a handler returned as an Answer: an Answer, (status, body), or the body of a 200."""
+    if isinstance(result, Answer):
+        return result
+    status, body = result if isinstance(result, tuple) else (200, result)
+    return Answer(status, encoding.dumps(body).encode(), {"Content-Type": "application/json"})
+
+
+def problem(request: Request, error: Exception) -> Answer:
+    """An error as RFC 9457 problem+json. What is not an AppError is a bug: logged, and never described to the caller."""
+    if not isinstance(error, AppError) or isinstance(error, Broken):
+        log.error("request.broke", error=type(error).__name__, detail=str(error)[:500], where=_where(error))
+        error = AppError("Something went wrong inside Tidemark; the trace id finds it in the log.")
+    body = {
+        "type": f"urn:tidemark:problem:{error.slug}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": request.path[:256],
+        "trace_id": log.field("trace_id"),
+        "retryable": error.retryable,
+        **error.fields,
+    }
+    return Answer(error.status, encoding.dumps(log.redact(body)).encode(), {"Content-Type": "application/problem+json", **error.headers})
+
+
+def _where(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+
+
+def log_line(request: Request, answer: Answer, started: float) -> None:
+    """The one line of a request: never its query, its headers or its body."""
+    log.info(
+        "request.answered",
+        method=request.method,
+        path=request.path[:256],
+        status=answer.status,
+        took_ms=round((time.perf_counter() - started) * 1000, 2),
+    )
+
+
+def json_body(request: Request) -> dict[str, Any]:
+    """The body of an operator's request, which must be a JSON object.
+
+    Raises: TooLarge, Refused, Invalid.
+    """
+    if len(request.body) > ADMIN_BODY_BYTES:
+        message = f"The body may have {ADMIN_BODY_BYTES} bytes."
+        raise TooLarge(message)
+    if not request.body.strip():
+        return {}
+    try:
+        value = encoding.loads(request.body)
+    except ValueError as error:
+        message = f"The body is not JSON: {error}."
+        raise Refused(message) from error
+    if not isinstance(value, dict):
+        message = "The body must be a JSON object."
+        raise Invalid(message)
+    return value
+
+
+def caller_address(peer: str, forwarded: str | None) -> str:
+    """Who called: the address that the outermost of our own proxies saw. What comes before it, anybody may have written."""
+    hops = settings.load().trusted_proxies
+    seen = [part.strip() for part in (forwarded or "").split(",") if part.strip()]
+    return seen[-hops] if hops and len(seen) >= hops else peer
+
+
+# Flask: what functions-framework hands over ----------------------------------------------------------------------
+
+
+def flask_answer(handle: Callable[[Request], Answer], given: flask.Request) -> flask.Response:
+    """Answer a Flask request."""
+    import flask  # noqa: PLC0415 - loaded by then; the receiver's event loop never needs it
+
+    limit = settings.load().webhook_body_limit_bytes
+    request = Request(
+        method=given.method,
+        path=given.path,
+        query=given.query_string.decode("latin-1"),
+        headers=tuple((name.lower(), value) for name, value in given.headers.items()),
+        body=given.stream.read(limit + 1),
+        address=caller_address(given.remote_addr or "", given.headers.get("X-Forwarded-For")),
+    )
+    answer = handle(request)
+    return flask.Response(answer.body, answer.status, {**SECURITY, **answer.headers})
+
+
+# Starlette: its asynchronous side --------------------------------------------------------------------------------
+
+
+async def starlette_answer(
+    handle: Callable[[Request], Awaitable[Answer]], given: StarletteRequest
+) -> StarletteResponse:
+    """Answer a Starlette request."""
+    from starlette.responses import Response  # noqa: PLC0415
+
+    scope = given.scope
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+    peer = scope["client"][0] if scope.get("client") else ""
+    bare = Request(
+        method=scope["method"],
+        path=scope["path"],
+        query=scope["query_string"].decode("latin-1"),
+        headers=headers,
+        address=caller_address(peer, next((value for name, value in headers if name == "x-forwarded-for"), None)),
+    )
+    try:
+        request = Request(bare.method, bare.path, bare.query, bare.headers, await _body(given), bare.address)
+    except TimeoutError:
+        with log.bound(trace_id=trace_id(bare)):
+            answer = problem(bare, TooSlow(f"The body did not arrive within {READ_SECONDS} seconds."))
+    else:
+        answer = await handle(request)
+    return Response(answer.body, answer.status, {**SECURITY, **answer.headers})
+
+
+async def _body(given: StarletteRequest) -> bytes:
+    import asyncio  # noqa: PLC0415
+
+    limit = settings.load().webhook_body_limit_bytes
+    parts: list[bytes] = []
+    size = 0
+    async with asyncio.timeout(READ_SECONDS):
+        async for part in given.stream():
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                break
+    return b"".join(parts)

@@ -1,0 +1,51 @@
+"""Payments of customers and the invoices they settle. A list row has last_modified_time, a detail only updated_time."""
+
+from common.rules.entity import DAY, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Column, Entity, Kind, Lines
+
+ENTITY = Entity(
+    label="payment",
+    path="payments",
+    table="payments",
+    wrappers=("payment", "customer_payment", "customerpayment"),
+    id_keys=("payment_id", "customer_payment_id", "customerpayment_id"),
+    aliases=("payments", "customerpayment", "customerpayments", "customer_payment", "customer_payments"),
+    version_keys=("last_modified_time", "updated_time"),
+    priority=8,
+    rank=100,
+    columns={
+        "payment_number": TEXT,
+        "reference_number": TEXT,
+        "customer_id": ID,
+        "customer_name": TEXT,
+        "payment_status": TEXT,
+        "payment_mode": TEXT,
+        "date": DAY,
+        "amount": MONEY,
+        "unused_amount": MONEY,
+        "bank_charges": MONEY,
+        "tax_amount_withheld": MONEY,
+        "currency_code": TEXT,
+        "exchange_rate": NUMBER,
+        "account_id": ID,
+        "account_name": TEXT,
+        "invoice_numbers": TEXT,
+        "description": TEXT,
+        "custom_fields": JSON,
+        "created_time": INSTANT,
+    },
+    lines=Lines(
+        table="payment_allocations",
+        key="invoices",
+        columns={
+            "line_item_id": Column(Kind.ID, ("invoice_payment_id",)),
+            "invoice_id": ID,
+            "invoice_number": TEXT,
+            "amount_applied": MONEY,
+            "tax_amount_withheld": MONEY,
+            "discount_amount": MONEY,
+            "apply_date": DAY,
+            "total": MONEY,
+            "balance": MONEY,
+        },
+    ),
+)

@@ -1,0 +1,344 @@
+"""Process: apply what waits in the inbox and what is due in the queue, until both are empty or the time is up.
+
+A first attempt is one transaction for a whole batch. Only what fails gets a queue row with a lease and a life of its own.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from common import db, encoding, log, settings
+from common.db import Transaction
+from common.errors import AppError, Broken, Conflict, Invalid, Replayable, Unavailable
+from common.flows import ring
+from common.flows.receive import entities
+from common.rules import backoff, shapes
+from common.rules.batch import Candidate, newest
+from common.rules.entity import Entity
+from common.stores import bells, configuration, inbox, queue, records
+from common.stores.inbox import Claimed
+from common.stores.queue import Failure, Lease, Outcome
+
+LARGEST_BATCH = 1000
+BATCH_LEASE = timedelta(seconds=30)
+DUE = 20  # events with a life of their own, one transaction each, between two batches
+SHARE = 0.8  # of the time a function may take: the rest is for the last batch to end in
+MESSAGE = 2000  # characters of an error that are kept
+TOMORROW = timedelta(days=1)
+ORGANIZATION = re.compile(r"[^\x00]{0,64}")
+
+
+@dataclass
+class Report:
+    """What one call did."""
+
+    outcomes: dict[str, int] = field(default_factory=dict)
+    batches: int = 0
+    failed: int = 0
+    swept: int = 0
+    rung_again: bool = False
+
+    def count(self, outcome: str, number: int = 1) -> None:
+        """One more of an outcome."""
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What operators have set, read once per call."""
+
+    batch: int
+    attempts: int
+    base: timedelta
+    longest: timedelta
+    lease: timedelta
+    worker: str
+
+    def wait(self, attempt: int) -> timedelta:
+        """How long after failed attempt number `attempt` the next one is due."""
+        return backoff.delay(attempt, base=self.base, longest=self.longest, chance=random.random())  # noqa: S311
+
+
+class Lost(Exception):  # noqa: N818 - not an error: somebody else has the work now
+    """The receipt was taken from us while we worked, so nothing of it may be written."""
+
+
+def process(worker: str = "process") -> Report:
+    """Apply everything that waits and is due.
+
+    Raises: Unavailable, when the database is: what was begun is rolled back, and its receipt tells the next call.
+    """
+    report = Report()
+    until = time.monotonic() + settings.load().function_timeout_seconds.total_seconds() * SHARE
+    rules = _rules(worker)
+    report.swept = sweep(rules)
+    size, silenced = rules.batch, False
+    while time.monotonic() < until:
+        applied = _batch(rules, size, report)
+        due = _due(rules, report)
+        if applied == size:
+            size = min(size * 2, LARGEST_BATCH)
+        if applied or due:
+            silenced = False
+        elif silenced:
+            _wake_when_due()
+            return report
+        else:
+            with db.transaction("worker") as tx:
+                bells.silence(tx, "process")
+            silenced = True
+    report.rung_again = ring.ring("process")
+    return report
+
+
+def sweep(rules: Rules, limit: int = 100) -> int:
+    """Take over from workers that died: a bounded number of lapsed receipts and leases; how many events it was."""
+    with db.transaction("worker") as tx:
+        ids = inbox.lapsed(tx)
+        if ids:
+            # One of these may have killed its worker: from here on each is alone, and each claim of it counts.
+            failures = [Failure(id, rules.wait(1).total_seconds(), "crashed", "the worker died in this batch") for id in ids]
+            _fail_first(tx, failures, rules)
+    with db.transaction("worker") as tx:
+        expired = queue.expired(tx, limit=limit)
+        for lease in expired:
+            queue.fail(
+                tx,
+                lease,
+                code="crashed",
+                message="the lease ran out: the worker died or was too slow",
+                wait=rules.wait(lease.attempt),
+                final=False,
+                worker=rules.worker,
+            )
+    if ids or expired:
+        log.warning("work.recovered", batch_events=len(ids), leases=len(expired))
+    return len(ids) + len(expired)
+
+
+def rules_for(worker: str) -> Rules:
+    """What operators have set."""
+    return _rules(worker)
+
+
+def _rules(worker: str) -> Rules:
+    with db.transaction("worker") as tx:
+        values = configuration.all_values(tx)
+    return Rules(
+        batch=values["batch_size"],
+        attempts=values["max_retry_attempts"],
+        base=timedelta(milliseconds=values["retry_backoff_base_ms"]),
+        longest=timedelta(milliseconds=values["retry_backoff_max_ms"]),
+        lease=timedelta(seconds=values["lock_timeout_seconds"]),
+        worker=worker,
+    )
+
+
+# First attempts: a batch, a transaction --------------------------------------------------------------------------
+
+
+def _batch(rules: Rules, size: int, report: Report) -> int:
+    """Apply the next batch; how many events it had."""
+    with db.transaction("worker") as tx:
+        token = inbox.claim(tx, limit=size, lease=BATCH_LEASE, locked_by=rules.worker)
+    if token is None:
+        return 0
+    try:
+        count = _apply_bisected(token, None, rules, report)
+    except Lost:
+        log.warning("batch.lost", token=token)
+        return size
+    with db.transaction("worker") as tx:
+        inbox.settle(tx, token)
+    report.batches += 1
+    return count
+
+
+def _apply_bisected(token: int, only: frozenset[UUID] | None, rules: Rules, report: Report) -> int:
+    """Apply the events of a receipt, halving at a refusal until the refused one is alone."""
+    taken: list[Claimed] = []
+
+    def work(tx: Transaction) -> list[Outcome]:
+        taken[:] = [event for event in inbox.take(tx, token) if only is None or event.id in only]
+        outcomes = _applied(tx, taken)
+        if outcomes:
+            queue.complete_first(
+                tx, outcomes, priorities=_priorities(), attempts=rules.attempts, worker=rules.worker
+            )
+        return outcomes
+
+    try:
+        for outcome in db.replayed(work, "worker"):
+            report.count(outcome.outcome or "quarantined")
+    except (Invalid, Conflict, Broken, Replayable, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        if len(taken) > 1:
+            ids = [event.id for event in taken]
+            half = len(ids) // 2
+            return sum(_apply_bisected(token, frozenset(part), rules, report) for part in (ids[:half], ids[half:]))
+        for event in taken:
+            _first_failure(event, error, rules)
+            report.failed += 1
+    return len(taken)
+
+
+def _first_failure(event: Claimed, error: Exception, rules: Rules) -> None:
+    code, message, final = _explained(error)
+    wait = None if final or rules.attempts == 1 else rules.wait(1).total_seconds()
+    log.error("event.failed", event_id=str(event.id), entity=event.entity_type, code=code, error=message, final=final)
+    with db.transaction("worker") as tx:
+        _fail_first(tx, [Failure(event.id, wait, code, message)], rules)
+
+
+def _fail_first(tx: Transaction, failures: Sequence[Failure], rules: Rules) -> None:
+    queue.fail_first(tx, failures, priorities=_priorities(), attempts=rules.attempts, worker=rules.worker)
+
+
+def _priorities() -> dict[str, int]:
+    return {entity.label: entity.priority for entity in entities()}
+
+
+def _explained(error: Exception) -> tuple[str, str, bool]:
+    """An error's code, its message, and whether another attempt would fail in the same way."""
+    if isinstance(error, AppError):
+        code = str(error.fields.get("sqlstate") or error.slug)
+        return code, error.detail[:MESSAGE], isinstance(error, Invalid | Conflict)
+    return type(error).__name__, str(error)[:MESSAGE], False
+
+
+# Later attempts: an event, a lease, a transaction ----------------------------------------------------------------
+
+
+def _due(rules: Rules, report: Report) -> int:
+    """Try events again whose time has come, each on its own; how many."""
+    with db.transaction("worker") as tx:
+        leases = queue.claim(tx, limit=DUE, lease=rules.lease, worker=rules.worker)
+    for lease in leases:
+        _again(lease, rules, report)
+    return len(leases)
+
+
+def _again(lease: Lease, rules: Rules, report: Report) -> None:
+    def work(tx: Transaction) -> str | None:
+        event = queue.take(tx, lease)
+        if event is None:
+            return None
+        outcome = _applied(tx, [event])[0]
+        if outcome.errors is not None:
+            queue.refuse(tx, lease, outcome.errors)
+            return "quarantined"
+        said = outcome.outcome or "applied"
+        queue.complete(tx, lease, outcome=said, ambiguous=outcome.ambiguous, worker=rules.worker)
+        return said
+
+    try:
+        outcome = db.replayed(work, "worker")
+        if outcome:
+            report.count(outcome)
+    except (AppError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        code, message, final = _explained(error)
+        log.error("event.failed", event_id=str(lease.id), attempt=lease.attempt, code=code, error=message, final=final)
+        with db.transaction("worker") as tx:
+            wait = rules.wait(lease.attempt)
+            queue.fail(tx, lease, code=code, message=message, wait=wait, final=final, worker=rules.worker)
+        report.failed += 1
+
+
+# Both ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Read:
+    event: Claimed
+    valid: shapes.Valid
+
+
+def _applied(tx: Transaction, events: Sequence[Claimed]) -> list[Outcome]:
+    """Validate, choose the newest of each record, write: entity by entity, in one order for everybody."""
+    outcomes: list[Outcome] = []
+    candidates: dict[str, list[Candidate[_Read]]] = {}
+    by_label = {entity.label: entity for entity in entities()}
+    for event in events:
+        entity = by_label[event.entity_type]
+        read = _validated(entity, event)
+        if isinstance(read, list):
+            outcomes.append(Outcome(event.id, None, errors=read))
+            continue
+        candidates.setdefault(entity.label, []).append(
+            Candidate(
+                id=event.source_entity_id,
+                stamp=event.source_modified_at,
+                is_delete=event.operation_type == "delete",
+                observed=event.received_at,
+                hash=event.content_hash,
+                carried=read,
+            )
+        )
+    for entity in sorted((by_label[label] for label in candidates), key=lambda entity: entity.rank):
+        outcomes += _written(tx, entity, candidates[entity.label])
+    return outcomes
+
+
+def _written(tx: Transaction, entity: Entity, candidates: Sequence[Candidate[_Read]]) -> list[Outcome]:
+    choices = newest(candidates)
+    outcomes = [Outcome(loser.carried.event.id, said) for choice in choices for loser, said in choice.losers]
+    versions = [_version(choice.winner, tied=choice.tied, hinted=choice.hinted) for choice in choices]
+    organization = choices[0].winner.carried.event.organization_id
+    applied = records.apply(tx, entity, organization, versions)
+    for choice in choices:
+        said = applied[choice.winner.id]
+        outcomes.append(Outcome(choice.winner.carried.event.id, said.outcome, said.is_ambiguous))
+    return outcomes
+
+
+def _version(winner: Candidate[_Read], *, tied: bool, hinted: bool) -> records.Version:
+    event, valid = winner.carried.event, winner.carried.valid
+    return records.Version(
+        id=winner.id,
+        event=event.id,
+        path=tuple(event.payload_path),
+        operation=event.operation_type,
+        stamp=winner.stamp,
+        settled=winner.is_delete,
+        observed=winner.observed,
+        hash=winner.hash,
+        tied=tied,
+        hinted=hinted,
+        partial=winner.stamp is None,
+        columns=valid.columns,
+        lines=valid.lines,
+    )
+
+
+def _validated(entity: Entity, event: Claimed) -> _Read | list[dict[str, Any]]:
+    """The event's record by its shape, or why it goes into quarantine."""
+    if event.source_modified_at and event.source_modified_at > event.received_at + TOMORROW:
+        # It would beat every true version until then.
+        pointer = _pointer(event, (*entity.version_keys, "event_time")[0])
+        return [{"pointer": pointer, "message": "the time of change is more than a day in the future"}]
+    record: Any = encoding.loads(event.payload)
+    for key in event.payload_path:
+        record = record[key]
+    valid = shapes.validate(entity, record)
+    if isinstance(valid, shapes.Valid):
+        return _Read(event, valid)
+    return [{"pointer": _pointer(event, fault.pointer.lstrip("/")), "message": fault.message} for fault in valid]
+
+
+def _pointer(event: Claimed, rest: str) -> str:
+    return "".join(f"/{key}" for key in event.payload_path) + f"/{rest}"
+
+
+def _wake_when_due() -> None:
+    """Arm the next ring for the earliest retry, so that nobody needs to stay awake for it."""
+    with db.transaction("worker") as tx:
+        due = queue.next_due(tx)
+    if due:
+        second = int(due.timestamp()) + 1
+        ring.ring("process", at=datetime.fromtimestamp(second, UTC), name=f"process-{second}-due")

@@ -1,0 +1,326 @@
+"""Receive webhooks: verify the raw bytes, read what can be read, store everything in one call, ring, answer 202.
+
+Nothing is believed here and nothing is lost: after a valid signature the event is ours, whatever its body looks like.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from common import log, lookup, settings
+from common.errors import AppError, Broken, Conflict, Invalid, TooLarge, Unauthentic, Unknown, WrongEncoding, WrongMethod
+from common.flows import ring
+from common.log import redact
+from common.rules import keys
+from common.rules.entity import Entity
+from common.rules.http import Request
+from common.sources import zoho
+from common.sources.zoho import Reading
+from common.stores import inbox
+from common.stores.inbox import Stored
+
+METHODS = ("POST", "PUT", "DELETE")
+GROUP = 1000
+TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One request, read: the rows to store, and what their senders are told."""
+
+    rows: list[dict[str, Any]]
+    readings: list[Reading]
+    batch: bool
+
+
+class _Refusals:
+    """How many requests were turned away and are not yet counted in the database."""
+
+    SECONDS = 10.0  # a flood of refused requests must not become a flood of writes
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._told = 0.0
+
+    def add(self) -> None:
+        """One more; told to the database by the next event that is stored, or alone when none was for a while."""
+        with self._lock:
+            self._count += 1
+            is_late = time.monotonic() - self._told > self.SECONDS
+            self._told = time.monotonic() if is_late else self._told
+        if is_late:
+            with contextlib.suppress(AppError):
+                inbox.receive([], self.take())
+
+    def take(self) -> int:
+        """Those not yet counted; they are the caller's now."""
+        with self._lock:
+            count, self._count = self._count, 0
+            return count
+
+
+refusals = _Refusals()
+
+
+@functools.cache
+def entities() -> tuple[Entity, ...]:
+    """Every entity, in file order."""
+    return tuple(lookup.find("entities", name).ENTITY for name in lookup.names("entities"))
+
+
+@functools.cache
+def _by_path() -> dict[str, Entity]:
+    narrowed = settings.load().webhook_entities
+    return {entity.path: entity for entity in entities() if not narrowed or entity.path in narrowed}
+
+
+def read(request: Request) -> Letter:
+    """What a webhook's request asks to store.
+
+    Raises: Unknown, WrongMethod, WrongEncoding, TooLarge, Refused, Unauthentic: before the signature, we may refuse.
+    """
+    home = _by_path().get(request.path.removeprefix("/webhooks").strip("/"))
+    if home is None:
+        message = f"There is no webhook at {request.path[:128]}; there are: {', '.join(sorted(_by_path()))}."
+        raise Unknown(message)
+    if request.method not in METHODS:
+        raise WrongMethod(METHODS)
+    if (request.header("content-encoding") or "identity").lower() != "identity":
+        message = "Send the body as it is, without Content-Encoding."
+        raise WrongEncoding(message)
+    limit = settings.load().webhook_body_limit_bytes
+    if len(request.body) > limit:
+        message = f"The body has {len(request.body)} bytes; the limit is {limit}."
+        raise TooLarge(message)
+    signed_by = verified(request)
+    readings = zoho.read(request, home, entities())
+    common = {
+        "method": request.method,
+        "query": _clean(redacted_query(request)),
+        "ip": request.address[:45],
+        "headers": {name: _clean(str(redact(value, name))) for name, value in request.first.items()},
+        "signed_by": signed_by,
+        "traceparent": _traceparent(request),
+    }
+    return Letter([_row(reading, common) for reading in readings], readings, batch=_is_batch(readings, request))
+
+
+def verified(request: Request) -> str:
+    """Which secret signed the request, as `scheme:fingerprint`.
+
+    Raises: Unauthentic, when none of the active secrets did; Refused, for signature headers nobody can check.
+    """
+    offered = False
+    found = None
+    for scheme, secret, fingerprint in secrets():
+        plug = lookup.find("signatures", scheme)
+        if not plug.is_offered(request):
+            continue
+        offered = True
+        # Every secret is tried, so that the time taken tells nothing of which one it was.
+        found = fingerprint if plug.matches(secret, request) else found
+    if found is None:
+        message = (
+            "The signature matches none of the active secrets; `tidemark doctor` says what is wrong with it."
+            if offered
+            else "The request carries no signature of a scheme that has a secret here."
+        )
+        refusals.add()
+        raise Unauthentic(message)
+    return found
+
+
+@functools.cache
+def secrets() -> tuple[tuple[str, str, str], ...]:
+    """(scheme, secret, scheme:fingerprint) of each configured webhook secret."""
+    found = []
+    for text in settings.load().zoho_webhook_secrets:
+        scheme, _, secret = text.rpartition(":")
+        scheme = scheme or ("standard_webhooks" if secret.startswith("whsec_") else "zoho")
+        found.append((scheme, secret, f"{scheme}:{hashlib.sha256(secret.encode()).hexdigest()[:8]}"))
+    return tuple(found)
+
+
+def store(letters: Sequence[Letter]) -> list[dict[str, Any] | Unauthentic]:
+    """Store the rows of several requests together and ring; the answer of each, in order.
+
+    An answer is Unauthentic where that request must be refused after all: its secret does not count now.
+
+    Raises: Unavailable, when it is not known that everything is stored.
+    """
+    rows = [row for letter in letters for row in letter.rows]
+    odd: dict[int, str] = {}
+    bells = []
+    for start in range(0, len(rows), GROUP):
+        stored = _stored(rows[start : start + GROUP])
+        odd |= {start + position: said for position, said in stored.odd.items()}
+        bells.append(stored)
+    ring.after_storing(bells)
+    log.info("events.stored", requests=len(letters), events=len(rows), odd=len(odd))
+    answers = []
+    position = 0
+    for letter in letters:
+        answers.append(_answer(letter, [odd.get(position + offset) for offset in range(len(letter.rows))]))
+        position += len(letter.rows)
+    return answers
+
+
+def receive(request: Request) -> dict[str, Any]:
+    """Accept one webhook; the body of its 202.
+
+    Raises: what `read` raises; Unauthentic, when its secret does not count now; Unavailable, when it is not stored.
+    """
+    return accepted(store([read(request)])[0])
+
+
+def accepted(answer: dict[str, Any] | Unauthentic) -> dict[str, Any]:
+    """The body of a 202.
+
+    Raises: Unauthentic, when that is what the database said.
+    """
+    if isinstance(answer, Unauthentic):
+        raise answer
+    return answer
+
+
+def _stored(rows: list[dict[str, Any]]) -> Stored:
+    """Store `rows`; a row that the database refuses goes into quarantine and does not take the others with it."""
+    try:
+        return inbox.receive(rows, refusals.take())
+    except (Invalid, Conflict, Broken) as error:
+        if len(rows) == 1:
+            if rows[0]["errors"] is not None and "body64" in rows[0]:
+                raise
+            return inbox.receive([_quarantined(rows[0], error)])
+    half = len(rows) // 2
+    first, second = _stored(rows[:half]), _stored(rows[half:])
+    return Stored(second.at, first.ring or second.ring, first.odd | {half + at: said for at, said in second.odd.items()})
+
+
+def _quarantined(row: dict[str, Any], error: AppError) -> dict[str, Any]:
+    body = base64.b64decode(row["body64"]) if "body64" in row else row["body"].encode()
+    kept = {key: value for key, value in row.items() if key not in {"body", "payload", "headers", "query"}}
+    return kept | {
+        "body64": base64.b64encode(body).decode(),
+        "errors": [{"pointer": "", "message": f"the database cannot store it: {error.detail}"}],
+        "stamp": None,
+        "entity_id": "",
+        "path": [],
+    }
+
+
+def _row(reading: Reading, common: dict[str, Any]) -> dict[str, Any]:
+    entity = reading.entity
+    wanted = settings.load().zoho_organization_id
+    faults = list(reading.faults)
+    if wanted and reading.organization and reading.organization != wanted:
+        faults.append({"pointer": "/organization_id", "message": f"this database belongs to organization {wanted}"})
+    if faults or reading.record is None:
+        content = hashlib.sha256(reading.body).hexdigest()[:32]
+    else:
+        content = keys.content_hash(reading.record, entity.version_keys)
+    if reading.delivery_id:
+        # What tells deliveries apart must not depend on the content: a second one under the same id is a conflict.
+        key = keys.idempotency_key(None, "delivery", entity.label, reading.delivery_id)
+    else:
+        stamp = reading.stamp.isoformat() if reading.stamp else ""
+        key = keys.idempotency_key(
+            reading.stamp, wanted, entity.label, reading.entity_id, reading.operation, stamp, content, "faulty" if faults else ""
+        )
+    row = {
+        "id": keys.event_id(key),
+        "key": key,
+        "entity": entity.label,
+        "entity_id": _clean(reading.entity_id),
+        "operation": reading.operation,
+        "stamp": reading.stamp,
+        "hash": content,
+        "organization": wanted,
+        "path": reading.path,
+        "flags": reading.flags,
+        "errors": faults or None,
+        "priority": entity.priority,
+        "hint": not reading.stamp and not faults,
+        **common,
+    }
+    if reading.payload is not None:
+        row["payload"] = reading.payload
+    try:
+        row["body"] = reading.body.decode()
+        if "\x00" in row["body"]:
+            raise ValueError
+    except ValueError:
+        row.pop("body", None)
+        row["body64"] = base64.b64encode(reading.body).decode()
+    return row
+
+
+def _answer(letter: Letter, odd: list[str | None]) -> dict[str, Any] | Unauthentic:
+    if "expired" in odd:
+        message = "The secret that signed this is not, or no longer, active."
+        return Unauthentic(message)
+    if letter.batch:
+        errors = [
+            {"event_index": index, "error": "; ".join(fault["message"] for fault in row["errors"])}
+            for index, row in enumerate(letter.rows)
+            if row["errors"]
+        ]
+        total = len(letter.rows)
+        return {
+            "success": True,
+            "total_events": total,
+            "accepted": total - len(errors),
+            "rejected": len(errors),
+            "errors": errors,
+        }
+    row, said = letter.rows[0], odd[0]
+    return {
+        "success": True,
+        "message": _message(row, said),
+        "event_id": str(row["id"]),
+        "idempotency_key": row["key"],
+        "queued": said is None and not row["errors"],
+    }
+
+
+def _message(row: dict[str, Any], odd: str | None) -> str:
+    if odd == "duplicate":
+        return "This event was already known."
+    if odd == "conflict":
+        return "The delivery id came before with another content: kept in quarantine."
+    if row["errors"]:
+        return f"Kept in quarantine: {row['errors'][0]['message']}."
+    return "Stored."
+
+
+def _is_batch(readings: list[Reading], request: Request) -> bool:
+    return len(readings) > 1 or readings[0].body is not request.body or readings[0].faults == zoho.EMPTY_BATCH
+
+
+def redacted_query(request: Request) -> str:
+    """The query as it may be kept: the values of secret-sounding arguments left out."""
+    return "&".join(
+        f"{name}={redact(value, name)}" if sign else name
+        for name, sign, value in (pair.partition("=") for pair in request.query.split("&") if pair)
+    )
+
+
+def _clean(text: str) -> str:
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _traceparent(request: Request) -> str:
+    """The caller's trace, or a new one where it sent none or nonsense."""
+    offered = request.header("traceparent") or ""
+    return offered if TRACEPARENT.fullmatch(offered) else f"00-{uuid4().hex}-{uuid4().hex[:16]}-01"

@@ -1,0 +1,27 @@
+"""Tick: once a minute, whoever calls and however often. Sweeps what died, folds the counters, rings for ready work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common import db
+from common.flows import process, ring
+from common.stores import bells, counters
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one tick did."""
+
+    swept: int
+    folded: int
+    rang: bool
+
+
+def tick() -> Report:
+    """Do what nobody else was there to do."""
+    swept = process.sweep(process.rules_for("tick"))
+    with db.transaction("worker") as tx:
+        folded = counters.fold(tx)
+        is_needed = bells.is_needed(tx)
+    return Report(swept, folded, is_needed and ring.ring("process"))

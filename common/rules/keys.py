@@ -1,0 +1,53 @@
+"""What makes two deliveries the same: content without noise, and the idempotency key with the id that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from common import encoding
+
+# Rendered for the reader's eye or the print shop: they change although the record did not.
+NOISE = frozenset({"page_width", "page_height", "invoice_url", "orientation"})
+NOISE_SUFFIX = "_formatted"
+
+
+def is_noise(key: str) -> bool:
+    """Whether a key says nothing about the record itself."""
+    return key in NOISE or key.endswith(NOISE_SUFFIX)
+
+
+def without_noise(value: Any) -> Any:
+    """`value` without its noisy keys, at every depth."""
+    if isinstance(value, dict):
+        return {key: without_noise(item) for key, item in value.items() if not is_noise(key)}
+    if isinstance(value, list):
+        return [without_noise(item) for item in value]
+    return value
+
+
+def content_hash(record: Any, version_keys: tuple[str, ...] = ()) -> str:
+    """32 hex digits that are equal exactly when two records say the same, whenever they were stamped."""
+    pruned = without_noise(record)
+    if isinstance(pruned, dict):
+        for key in version_keys:
+            pruned.pop(key, None)
+    return hashlib.sha256(encoding.canonical(pruned)).hexdigest()[:32]
+
+
+def idempotency_key(at: datetime | None, *parts: str) -> str:
+    """The key of an event: its source time in hex, so that an index on it grows at one end, then a hash of what it is.
+
+    `at` must follow from `parts`, or the same event would get two keys; None counts as the beginning of time.
+    """
+    seconds = max(0, int(at.timestamp())) & 0xFFFFFFFF if at else 0
+    digest = hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{seconds:08x}-{digest[:32]}"
+
+
+def event_id(key: str) -> UUID:
+    """The id that follows from a key, so that a duplicate is answered with the original's without asking anybody."""
+    seconds, _, digest = key.partition("-")
+    return UUID(hex=seconds + digest[:4] + "8" + digest[5:8] + "b" + digest[9:24])

@@ -1,0 +1,65 @@
+"""The inbox: what came in, stored before it is answered, and claimed in batches to be applied."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from common import db
+from common.db import Transaction
+
+
+class Stored(NamedTuple):
+    """What became of a group of events."""
+
+    at: float  # seconds since the epoch, by the database's clock
+    ring: bool  # nobody is at work
+    odd: dict[int, str]  # by position: duplicate, conflict or expired; everything else was stored
+
+
+def receive(events: list[dict[str, Any]], refused: int = 0) -> Stored:
+    """Store a group of events in one round trip, each as sql/migrations/0005_receive.sql describes; count the refused.
+
+    Raises: Invalid, Conflict or Broken, when the database refuses one of them: then nothing was stored.
+            Unavailable: then it is not known whether they were, and storing them again is harmless.
+    """
+    answer = db.call("ingest", "inbox.receive", {"events": events, "refused": refused})
+    return Stored(float(answer["at"]), answer["ring"], {int(key): odd for key, odd in answer["odd"].items()})
+
+
+class Claimed(NamedTuple):
+    """An event to be applied."""
+
+    id: UUID
+    entity_type: str
+    source_entity_id: str
+    operation_type: str
+    organization_id: str
+    received_at: datetime
+    source_modified_at: datetime | None
+    content_hash: str
+    payload_path: list[str]
+    payload: str  # JSON
+
+
+def claim(tx: Transaction, *, limit: int, lease: timedelta, locked_by: str) -> int | None:
+    """The token of a new receipt for the next events, at most `limit`; None when nothing waits."""
+    token = tx.value("inbox.claim", limit=limit, lease=lease, locked_by=locked_by)
+    return None if token is None else int(token)
+
+
+def take(tx: Transaction, token: int) -> list[Claimed]:
+    """The events of a receipt that nobody else is at, locked until the transaction ends; none if it lapsed."""
+    return tx.all(Claimed, "inbox.take", token=token)
+
+
+def settle(tx: Transaction, token: int) -> bool:
+    """Give the receipt back with the work done; False when it was taken from us, so that nothing may be written."""
+    return tx.run("inbox.settle", token=token) == 1
+
+
+def lapsed(tx: Transaction) -> list[UUID]:
+    """The events of one receipt that outlived its lease, which is gone now; none when there is no such receipt."""
+    found: list[UUID] = tx.value("inbox.lapsed") or []
+    return found

@@ -1,0 +1,106 @@
+"""Business records: the newest version of each, with its lines and the trail of how it came to be."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from common import encoding
+from common.db import Transaction, queries
+from common.errors import Unavailable
+from common.rules import keys
+from common.rules.entity import Entity
+
+ROUNDS = 8
+NOISE = f"({keys.NOISE_SUFFIX}$)|^({'|'.join(sorted(keys.NOISE))})$"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a record, as an event or a page of the source has it."""
+
+    id: str
+    event: UUID  # whose inbox row has the document
+    path: tuple[str, ...]  # where the record stands in that row's payload
+    operation: str
+    stamp: datetime | None  # when the source changed it; None: it does not say
+    settled: bool  # read from the source when the stamp was over, so nothing else can carry it
+    observed: datetime
+    hash: str
+    tied: bool  # another content with the same stamp came in the same batch
+    hinted: bool  # another version without a stamp came in the same batch
+    partial: bool  # what it does not mention stays as it is
+    columns: dict[str, Any]
+    lines: list[dict[str, Any]] | None
+
+
+class Applied(NamedTuple):
+    """What became of a version."""
+
+    id: str
+    outcome: str  # applied, unchanged, superseded or ambiguous
+    is_ambiguous: bool
+
+
+@functools.cache
+def rendered(entity: Entity) -> tuple[str, str]:
+    """The lock and the apply statement of an entity; only names from its file go into them, never values."""
+    columns = tuple(entity.columns)
+    lines = ""
+    if entity.lines:
+        line_columns = tuple(entity.lines.columns)
+        lines = (
+            queries()["records.lines"]
+            .replace("@line_table@", entity.lines.table)
+            .replace("@line_columns@", ", ".join(line_columns))
+            .replace("@read_line_columns@", _prefixed("n", line_columns))
+            .replace("@excluded_line_columns@", _prefixed("excluded", line_columns))
+        )
+    apply = (
+        queries()["records.apply"]
+        .replace("@lines@", lines)
+        .replace("@table@", entity.table)
+        .replace("@columns@", ", ".join(columns))
+        .replace("@read_columns@", _prefixed("n", columns))
+    )
+    return queries()["records.lock"].replace("@table@", entity.table), apply
+
+
+def _prefixed(prefix: str, columns: Sequence[str]) -> str:
+    return ", ".join(f"{prefix}.{column}" for column in columns)
+
+
+def apply(
+    tx: Transaction, entity: Entity, organization: str, versions: Sequence[Version], provenance: str = "zoho"
+) -> dict[str, Applied]:
+    """Write each version that is newer than what stands there; the outcome by id. One version per id at most.
+
+    Raises: Unavailable, when others kept inserting the same ids for eight rounds.
+    """
+    lock, statement = rendered(entity)
+    waiting = {version.id: version for version in sorted(versions, key=lambda version: version.id)}
+    outcomes: dict[str, Applied] = {}
+    for _ in range(ROUNDS):
+        locked, _ = tx.statement(lock, {"organization": organization, "ids": encoding.dumps(list(waiting))})
+        rows, _ = tx.statement(
+            statement,
+            {
+                "organization": organization,
+                "entity": entity.label,
+                "provenance": provenance,
+                "locked": encoding.dumps([row[0] for row in locked]),
+                "rows": encoding.dumps([asdict(version) for version in waiting.values()]),
+                "noise": NOISE,
+            },
+        )
+        for row in rows:
+            outcomes[row[0]] = Applied(*row)
+            del waiting[row[0]]
+        if not waiting:
+            return outcomes
+    message = f"Others kept inserting {len(waiting)} records of {entity.label}."
+    raise Unavailable(message)

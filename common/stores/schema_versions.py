@@ -1,0 +1,41 @@
+"""The ledger of migrations."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from common.db import Transaction, queries
+
+
+class Version(NamedTuple):
+    """A migration that has run."""
+
+    version: int
+    name: str
+    checksum: str
+
+
+def create(tx: Transaction) -> None:
+    """Make the ledger, unless it is there."""
+    tx.script(queries()["schema_versions.create"])
+
+
+def lock(tx: Transaction) -> None:
+    """Be the only migrator until the transaction ends."""
+    tx.run("schema_versions.lock")
+
+
+def applied(tx: Transaction) -> list[Version]:
+    """What has run, oldest first."""
+    return tx.all(Version, "schema_versions.applied")
+
+
+def record(tx: Transaction, version: Version) -> None:
+    """Say that a migration has run."""
+    tx.run("schema_versions.record", version=version.version, name=version.name, checksum=version.checksum)
+
+
+def newest(tx: Transaction) -> int | None:
+    """The version the database is at; None before the first."""
+    found = tx.value("schema_versions.newest")
+    return None if found is None else int(found)

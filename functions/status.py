@@ -1,0 +1,23 @@
+"""/queue/stats, /webhooks/health, /webhooks/duplicates, /dashboard/*: how things stand. Reads only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.auth import Role
+from common.edge import Route, flask_answer, routed
+from common.flows import status
+
+handle = routed(
+    Route("GET", "/queue/stats", Role.VIEWER, lambda _: status.queue()),
+    Route("GET", "/webhooks/health", Role.VIEWER, lambda _: status.webhooks()),
+    Route("GET", "/webhooks/duplicates", Role.VIEWER, status.duplicates),
+    Route("GET", "/dashboard/recent-events", Role.VIEWER, status.recent_events),
+    Route("GET", "/dashboard/recent-events/{id}", Role.VIEWER, lambda _, id: status.event(id)),
+    Route("GET", "/dashboard/dead-letter", Role.VIEWER, status.dead_letters),
+)
+
+
+def main(request: Any) -> Any:
+    """Read."""
+    return flask_answer(handle, request)

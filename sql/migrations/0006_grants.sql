@@ -1,0 +1,34 @@
+-- Least privilege: each function runs as its role and can do no more than its work. Tests try every verb as every role.
+
+revoke all on function tidemark.receive(jsonb, integer), tidemark.not_stored(jsonb, uuid[], text[]) from public;
+grant execute on function tidemark.receive(jsonb, integer) to tidemark_ingest;
+
+-- worker: applies events
+grant usage on sequence tidemark.token to tidemark_worker;
+grant select, update (is_valid, moved_to_queue, processed_at, validation_errors) on public.tds_inbox_events to tidemark_worker;
+grant select, insert, update on public.tds_sync_queue to tidemark_worker;
+grant insert on public.tds_sync_logs, public.tds_audit_trail to tidemark_worker;
+grant select, insert, update on public.tds_dead_letter_queue, public.tds_alerts to tidemark_worker;
+grant select on public.tds_configuration, tidemark.settings to tidemark_worker;
+grant select, update, delete on tidemark.ready_events to tidemark_worker;
+grant select, insert, update, delete on tidemark.receipts to tidemark_worker;
+grant select, update on tidemark.bells to tidemark_worker;
+grant select, insert, update on tidemark.refetches to tidemark_worker;
+grant select, insert, delete on tidemark.deltas to tidemark_worker;
+grant select, insert, update on tidemark.rollups, tidemark.totals to tidemark_worker;
+
+-- status: reads, and never a secret
+grant select on all tables in schema public to tidemark_status;
+grant select on tidemark.ready_events, tidemark.receipts, tidemark.bells, tidemark.duplicates, tidemark.refetches,
+      tidemark.deltas, tidemark.rollups, tidemark.totals, tidemark.last_hour, tidemark.webhook_secrets, tidemark.settings to tidemark_status;
+
+-- operator: the verbs people have
+grant select on all tables in schema public to tidemark_operator;
+grant update (status, rank, next_retry_at, max_retry_attempts, lock_expires_at) on public.tds_sync_queue to tidemark_operator;
+grant update (resolved, resolved_at, resolved_by, resolution_notes) on public.tds_dead_letter_queue to tidemark_operator;
+grant select, insert, update on tidemark.operator_tokens, tidemark.rate_limits, tidemark.webhook_secrets to tidemark_operator;
+grant select on tidemark.settings, tidemark.deltas, tidemark.totals to tidemark_operator;
+grant insert on tidemark.deltas to tidemark_operator;
+
+-- migrate: knows what has run
+grant select on public.tds_schema_versions to tidemark_migrate, tidemark_worker;

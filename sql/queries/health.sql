@@ -1,0 +1,89 @@
+-- Health: how things stand, read in time that does not grow with what is stored.
+
+-- name: summary
+-- What /health tells of the queue.
+select tidemark.total('received') + tidemark.total('duplicate') as received,
+       tidemark.total('completed') + tidemark.total('quarantined') as processed,
+       tidemark.total('waiting') + (select count(*) from public.tds_sync_queue q
+                                     where q.status in ('pending', 'retry') and coalesce(q.next_retry_at, q.created_at) <= app_now()) as depth,
+       (select coalesce(sum(amount), 0) from tidemark.last_hour where name = 'refused')::bigint as refused,
+       (select coalesce(sum(amount), 0) from tidemark.last_hour where name in ('received', 'duplicate', 'refused'))::bigint as offered;
+
+-- name: queue
+-- How many events are in each state.
+select status, events, oldest_at from public.tds_get_queue_stats();
+
+-- name: outcomes
+-- What became of everything so far, by name.
+select t.name, tidemark.total(t.name) from (select name from tidemark.totals union select name from tidemark.deltas) t order by t.name;
+
+-- name: hour
+-- What happened in the last hour, by name.
+select name, sum(amount)::bigint from tidemark.last_hour group by name order by name;
+
+-- name: dead
+-- How many dead letters nobody has resolved.
+select count(*) from public.tds_dead_letter_queue where not resolved;
+
+-- name: delay
+-- Seconds from receipt to completion, over the last events that were completed.
+select coalesce(avg(extract(epoch from i.processed_at - i.received_at)), 0)::float8
+  from (select received_at, processed_at from public.tds_inbox_events where processed_at is not null order by received_at desc limit 200) i;
+
+-- name: duplicates
+-- Events that were delivered more than once, latest first.
+select d.event_id, i.entity_type::text, i.source_entity_id, count(*), max(d.received_at) as last_seen_at, i.received_at
+  from (select event_id, received_at from tidemark.duplicates order by received_at desc limit 10000) d
+  join public.tds_inbox_events i on i.id = d.event_id
+ group by d.event_id, i.entity_type, i.source_entity_id, i.received_at
+ order by max(d.received_at) desc
+ limit :limit;
+
+-- name: recent_events
+-- The events that came last, with what became of each.
+select i.id, i.received_at, i.entity_type::text, i.source_entity_id, i.operation_type::text, i.source_modified_at, i.is_valid,
+       i.validation_errors, i.processed_at, coalesce(q.status::text, case when i.processed_at is null then 'pending' else 'quarantined' end),
+       q.processing_result ->> 'outcome', q.attempt_count, q.error_message, i.signed_by, i.flags
+  from public.tds_inbox_events i
+  left join public.tds_sync_queue q on q.id = i.id
+ where (:entity::text is null or i.entity_type = :entity::public.tds_entity_type)
+   and (:before::timestamptz is null or i.received_at < :before::timestamptz)
+ order by i.received_at desc
+ limit :limit;
+
+-- name: event
+-- One event, whole.
+select i.id, i.received_at, i.entity_type::text, i.source_entity_id, i.operation_type::text, i.source_modified_at, i.is_valid,
+       i.validation_errors, i.processed_at, i.idempotency_key, i.signed_by, i.method, i.query, i.webhook_headers, i.flags,
+       i.raw_payload, encode(i.raw_body, 'base64'), q.status::text, q.processing_result, q.attempt_count, q.error_code, q.error_message,
+       (select count(*) from tidemark.duplicates d where d.event_id = i.id)
+  from public.tds_inbox_events i
+  left join public.tds_sync_queue q on q.id = i.id
+ where i.id = :id;
+
+-- name: dead_letters
+-- Dead letters and quarantined events that nobody has resolved, latest first.
+(select d.id, 'dead_letter' as kind, d.sync_queue_id as event_id, d.entity_type::text, d.source_entity_id, d.failure_reason, d.error_code,
+        d.total_attempts, d.created_at
+   from public.tds_dead_letter_queue d
+  where not d.resolved
+  order by d.created_at desc
+  limit :limit)
+union all
+(select i.id, 'quarantine', i.id, i.entity_type::text, i.source_entity_id, i.validation_errors #>> '{0,message}', null, 0, i.received_at
+   from public.tds_inbox_events i
+  where i.validation_errors is not null
+  order by i.received_at desc
+  limit :limit)
+order by created_at desc
+limit :limit;
+
+-- name: database
+-- The database itself: its version, its connections, and the oldest snapshot that keeps it from cleaning up.
+select current_setting('server_version'), (select max(version) from public.tds_schema_versions),
+       (select count(*) from pg_stat_activity where datname = current_database()),
+       current_setting('max_connections')::integer, pg_database_size(current_database()),
+       (select extract(epoch from clock_timestamp() - min(xact_start))::float8 from pg_stat_activity
+         where datname = current_database() and backend_xmin is not null and pid <> pg_backend_pid()),
+       (select pid from pg_stat_activity
+         where datname = current_database() and backend_xmin is not null and pid <> pg_backend_pid() order by xact_start limit 1);

@@ -1,0 +1,115 @@
+-- Business records: rendered for each entity, with @table@, @columns@, @read_columns@ and, where it has lines, @lines@.
+
+-- name: lock
+-- Lock those of the records that exist, in one order for everybody. What to do with them is decided by the next
+-- statement, on a fresh snapshot: deciding here, on what was seen before the wait, wrote lines of two versions.
+select d.source_id
+  from erp.@table@ d
+ where d.organization_id = :organization and d.source_id in (select jsonb_array_elements_text(:ids::jsonb))
+ order by d.source_id
+   for update;
+
+-- name: apply
+-- Write what is newer than what stands, with its lines, its audit and the refetches it calls for; the outcome of each.
+-- No row for an id means that somebody inserted it meanwhile: lock and apply those again.
+with incoming as materialized (
+    select r.*, case when r.operation = 'delete' then coalesce(r.stamp, r.observed) else coalesce(r.stamp, '-infinity') end as version
+      from jsonb_to_recordset(:rows::jsonb) as r (
+           id text, event uuid, path text[], operation public.tds_operation_type, stamp timestamptz, settled boolean,
+           observed timestamptz, hash text, tied boolean, hinted boolean, partial boolean, columns jsonb, lines jsonb)
+), old as materialized (
+    select d.source_id, d as was
+      from erp.@table@ d
+     where d.organization_id = :organization and d.source_id in (select jsonb_array_elements_text(:locked::jsonb))
+), judged as materialized (
+    select i.*, o.was, o.source_id is null as is_new, e.raw_payload #> i.path as document,
+           (i.version, i.settled, i.observed, i.hash)
+               > (coalesce((o.was).source_modified_at, '-infinity'), (o.was).settled, (o.was).observed_at, (o.was).detail_hash) as is_newer,
+           i.hash = (o.was).detail_hash and (i.operation = 'delete') = ((o.was).deleted_at is not null) as is_same,
+           i.version = coalesce((o.was).source_modified_at, '-infinity') and i.settled = (o.was).settled as is_level,
+           i.stamp is null and i.operation <> 'delete' and (o.was).source_modified_at is not null as is_hint
+      from incoming i
+      left join old o on o.source_id = i.id
+      left join public.tds_inbox_events e on e.id = i.event
+), verdicts as materialized (
+    select j.*, j.is_level and not j.is_same and j.stamp is not null and j.operation <> 'delete'
+                and (j.was).deleted_at is null as is_tie
+      from judged j
+), updated as (
+    update erp.@table@ d
+       set (@columns@) = (select @read_columns@ from jsonb_populate_record(d, v.columns) n),
+           source_modified_at = nullif(v.version, '-infinity'), settled = v.settled, observed_at = v.observed,
+           detail_document = case when v.partial or v.operation = 'delete'
+                                  then coalesce(d.detail_document, '{}') || coalesce(v.document, '{}') else v.document end,
+           detail_hash = v.hash, detail_stale = false, ambiguous = v.is_tie or v.tied, provenance = :provenance, event_id = v.event,
+           deleted_at = case when v.operation = 'delete' then v.version end, updated_at = app_now()
+      from verdicts v
+     where d.organization_id = :organization and d.source_id = v.id and v.is_newer and not (v.is_same and v.is_level)
+    returning d.source_id
+), marked as (
+    update erp.@table@ d
+       set ambiguous = d.ambiguous or v.is_tie, detail_stale = d.detail_stale or v.is_hint
+      from verdicts v
+     where d.organization_id = :organization and d.source_id = v.id and not v.is_newer and (v.is_tie or v.is_hint)
+), inserted as (
+    insert into erp.@table@ (
+           organization_id, source_id, @columns@, source_modified_at, settled, observed_at, detail_document, detail_hash, ambiguous,
+           provenance, event_id, deleted_at)
+    select :organization, v.id, @read_columns@, nullif(v.version, '-infinity'), v.settled, v.observed, v.document, v.hash, v.tied,
+           :provenance, v.event, case when v.operation = 'delete' then v.version end
+      from verdicts v cross join lateral jsonb_populate_record(null::erp.@table@, v.columns) n
+     where v.is_new
+     order by v.id collate "C"
+    on conflict do nothing
+    returning source_id
+), written as materialized (
+    select v.* from verdicts v join updated u on u.source_id = v.id where not v.is_same
+    union all
+    select v.* from verdicts v join inserted n on n.source_id = v.id
+), audited as (
+    insert into public.tds_audit_trail (
+           id, entity_type, entity_id, operation, old_value, new_value, changed_fields, changed_by, change_source, sync_queue_id)
+    select w.event, :entity, w.id,
+           case when w.operation = 'delete' then 'delete' when w.is_new then 'create' else 'update' end::public.tds_operation_type,
+           c.old_value, case when w.is_new then w.columns else c.new_value end, c.changed_fields, 'tidemark', :provenance, w.event
+      from written w
+      left join lateral (
+           select jsonb_object_agg(key, o.value) as old_value, jsonb_object_agg(key, n.value) as new_value, jsonb_agg(key) as changed_fields
+             from jsonb_each(coalesce((w.was).detail_document, '{}')) o
+             full join jsonb_each(coalesce(w.document, '{}')) n using (key)
+            where o.value is distinct from n.value and key !~ :noise and (n.value is not null or not w.partial)
+      ) c on not w.is_new
+    on conflict do nothing
+), @lines@ asked as (
+    insert into tidemark.refetches as r (organization_id, entity_type, source_entity_id, reason)
+    select :organization, :entity, v.id, case when v.is_tie or v.tied then 'ambiguous' else 'hint' end
+      from verdicts v
+     where v.operation <> 'delete' and not v.settled and (v.stamp is null or v.is_tie or v.tied or v.hinted)
+     order by v.id collate "C"
+    on conflict (organization_id, entity_type, source_entity_id)
+    do update set requests = r.requests + 1, reason = excluded.reason
+)
+select v.id,
+       case when v.is_new or (v.is_newer and not v.is_same) then 'applied'
+            when v.is_tie or v.is_hint then 'ambiguous'
+            when v.is_same then 'unchanged'
+            else 'superseded' end as outcome,
+       coalesce(v.is_tie, false) or v.tied as ambiguous
+  from verdicts v
+ where not v.is_new or exists (select from inserted n where n.source_id = v.id);
+
+-- name: lines
+-- The part of apply for an entity with lines: a version's lines replace the former version's, all or none.
+gone as (
+    delete from erp.@line_table@ l
+     using written w
+     where l.organization_id = :organization and l.source_id = w.id and not w.is_new and w.lines is not null
+       and l.line_no >= jsonb_array_length(w.lines)
+), lined as (
+    insert into erp.@line_table@ (organization_id, source_id, line_no, @line_columns@)
+    select :organization, w.id, n.line_no, @read_line_columns@
+      from written w cross join lateral jsonb_populate_recordset(null::erp.@line_table@, w.lines) n
+     where w.lines is not null
+     order by w.id collate "C", n.line_no
+    on conflict (organization_id, source_id, line_no) do update set (@line_columns@) = row (@excluded_line_columns@)
+),

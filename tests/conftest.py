@@ -1,0 +1,144 @@
+"""One embedded cluster per run, one migrated template in it, one clone of it per test; time is turned in the clone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common import db, settings
+from common.flows import migrate, receive, ring
+from deploy.local.postgres import Cluster
+
+ORGANIZATION = "748369814"
+SECRET = "mysecretkey12"
+OWNER = "owner-token-of-the-tests"
+VARIABLES = {
+    "SECRET_KEY": "secret-key-of-the-tests",
+    "ADMIRAL_TOKEN": OWNER,
+    "ZOHO_ORGANIZATION_ID": ORGANIZATION,
+    "ZOHO_WEBHOOK_SECRETS": SECRET,
+    "TASKS_ENDPOINT": "127.0.0.1:9",  # nobody listens there: rings fail and are shrugged off, as they may
+}
+CLOCK = """
+    create schema turned;
+    create table turned.clock (skew interval not null);
+    insert into turned.clock values ('0');
+    grant usage on schema turned to public;
+    grant select on turned.clock to public;
+    create or replace function public.app_now() returns timestamptz
+    language sql stable parallel safe as $$ select now() + skew from turned.clock $$;
+"""
+_cluster: Cluster | None = None
+_directory: Path | None = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the cluster once, before xdist's workers: they inherit its address."""
+    global _cluster, _directory
+    if hasattr(config, "workerinput") or os.environ.get("TIDEMARK_TEST_CLUSTER"):
+        return
+    _directory = Path(tempfile.mkdtemp(prefix="tidemark-test-"))
+    _directory.chmod(0o711)
+    _cluster = Cluster(_directory / "pg", durable=False, settings={"max_connections": "300"})
+    _cluster.start()
+    os.environ["TIDEMARK_TEST_CLUSTER"] = _cluster.url("@")
+    _make_template(_cluster.url("postgres"), _cluster.url("template_tidemark"))
+
+
+def pytest_unconfigure() -> None:
+    """Stop what was started."""
+    if _cluster is not None and _directory is not None:
+        del os.environ["TIDEMARK_TEST_CLUSTER"]
+        _cluster.stop("immediate")
+        shutil.rmtree(_directory)
+
+
+def _make_template(postgres: str, template: str) -> None:
+    _execute(postgres, "create database template_tidemark")
+    os.environ.update(VARIABLES | {"DATABASE_URL": template})
+    settings.load.cache_clear()
+    migrate.run()
+    db.pool().discard()
+    _execute(template, CLOCK)
+
+
+def _execute(url: str, script: str) -> list[list[Any]]:
+    connection = db.Connection(db.Address(url))
+    try:
+        connection.raw.settimeout(30)
+        return connection.script(script)
+    finally:
+        connection.close()
+
+
+def forget() -> None:
+    """Make this process read its environment anew, as a cold start would."""
+    for cached in (settings.load, receive.secrets, receive._by_path):
+        cached.cache_clear()
+    ring._rung.clear()
+
+
+@pytest.fixture
+def database_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A migrated database of the test's own, which this process's settings point at."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    cluster = os.environ["TIDEMARK_TEST_CLUSTER"]
+    postgres, url = cluster.replace("%40", "postgres").replace("@/@", "@/postgres"), cluster.replace("/%40", f"/{name}").replace("@/@", f"@/{name}")
+    _execute(postgres, f"create database {name} template template_tidemark")
+    for variable in settings.Settings.__dataclass_fields__:
+        monkeypatch.delenv(variable.upper(), raising=False)
+    for variable, value in (VARIABLES | {"DATABASE_URL": url}).items():
+        monkeypatch.setenv(variable, value)
+    forget()
+    yield url
+    db.pool().discard()
+    forget()
+    _execute(postgres, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def sql(database_url: str) -> Iterator[Callable[..., list[list[Any]]]]:
+    """Run SQL as the owner: `sql("select ...", name=value)`, each call a transaction; the rows."""
+    connection = db.Connection(db.Address(database_url))
+    connection.raw.settimeout(30)
+
+    def run(text: str, **params: Any) -> list[list[Any]]:
+        if not params:
+            return connection.script(text)
+        connection.script("begin")
+        try:
+            rows, _ = connection.execute(text, params)
+        except BaseException:
+            connection.script("rollback")
+            raise
+        connection.script("commit")
+        return rows
+
+    yield run
+    connection.close()
+
+
+@pytest.fixture
+def turn_clock(sql: Callable[..., Any]) -> Callable[[timedelta], None]:
+    """Turn this database's clock forward (or back) by a duration."""
+    return lambda by: sql("update turned.clock set skew = skew + cast(:by as interval)", by=by) and None
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Callable[..., None]:  # noqa: ARG001
+    """Set environment variables and read them anew: `configured(ZOHO_WEBHOOK_SECRETS="a,b")`."""
+
+    def configure(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        forget()
+
+    return configure

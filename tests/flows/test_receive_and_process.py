@@ -1,0 +1,32 @@
+"""The main job, end to end inside one process: received, stored, applied once, newest wins."""
+
+from __future__ import annotations
+
+from common.flows import process
+from tests.make import an_invoice, an_item, send
+
+
+def test_an_event_is_stored_and_applied_once(sql):
+    answer = send("products", an_item(name="Lamp", rate="12.50"))
+    assert answer["queued"] is True
+    report = process.process()
+    assert report.outcomes == {"applied": 1}
+    assert sql("select source_id, name, rate::text from erp.products") == [["1", "Lamp", "12.50"]]
+    assert sql("select status, attempt_count, processing_result->>'outcome' from tds_sync_queue") == [["completed", 1, "applied"]]
+    assert sql("select is_valid, moved_to_queue, processed_at is not null from tds_inbox_events") == [[True, True, True]]
+
+
+def test_a_duplicate_is_answered_with_the_originals_id_and_applied_once(sql):
+    first, second = send("products", an_item()), send("products", an_item())
+    assert (second["event_id"], second["queued"], second["success"]) == (first["event_id"], False, True)
+    process.process()
+    assert sql("select count(*) from tds_audit_trail") == [[1]]
+    assert sql("select count(*) from tidemark.duplicates") == [[1]]
+
+
+def test_an_older_version_that_comes_late_is_superseded(sql):
+    send("invoices", an_invoice(at="2026-06-09T10:00:00Z", lines=2))
+    process.process()
+    send("invoices", an_invoice(at="2026-06-09T09:00:00Z", lines=3))
+    assert process.process().outcomes == {"superseded": 1}
+    assert sql("select line_no, name from erp.invoice_lines order by line_no") == [[0, "2026-06-09T10:00:00Z"], [1, "2026-06-09T10:00:00Z"]]

@@ -1,0 +1,45 @@
+"""One throwaway server for all tests of deploy/local, a fresh database for each."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pg8000.native
+import pytest
+
+from deploy.local.postgres import Cluster
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """A directory that another account may pass through, which pytest's own tmp_path is not when root runs it."""
+    directory = Path(tempfile.mkdtemp(prefix="tidemark-test-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A running server, as fast and careless as possible."""
+    directory = Path(tempfile.mkdtemp(prefix="tidemark-test-"))
+    directory.chmod(0o711)
+    with Cluster(directory / "pg", durable=False) as started:
+        yield started
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def database_url(cluster: Cluster) -> str:
+    """The URL of a new, empty database."""
+    name = f"tasks_{next(_numbers)}"
+    connection = pg8000.native.Connection(
+        "postgres", unix_sock=str(cluster.sockets / ".s.PGSQL.5432"), database="postgres", ssl_context=False
+    )
+    connection.run(f"create database {name}")
+    connection.close()
+    return cluster.url(name)
