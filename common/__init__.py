@@ -1,0 +1,1 @@
+"""Tidemark's floors: edge, flows, plug-ins and stores, db, rules."""

@@ -392,9 +392,8 @@ def _named(error: DatabaseError) -> AppError:
     state = str(facts.get("C", ""))
     for prefix, kind, said in _BY_STATE:
         if state.startswith(prefix):
-            if kind in (Invalid, Conflict):
-                said = f"{said}: {facts.get('n') or facts.get('M', state)}."
-            named = kind(said)
+            reason = f": {facts.get('n') or facts.get('M', state)}." if kind in (Invalid, Conflict) else ""
+            named = kind(said + reason)
             named.fields["sqlstate"] = state
             return named
     broken = Broken(f"{facts.get('M', error)} ({state})")

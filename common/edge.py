@@ -1,5 +1,6 @@
 """The edge: turns what a web framework hands over into a Request, a flow's result into an Answer, and errors into
-problem+json; checks who calls, bounds what is read, and writes one log line per request."""
+problem+json; checks who calls, bounds what is read, and writes one log line per request.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +12,19 @@ from uuid import uuid4
 
 from common import auth, encoding, log, settings
 from common.auth import Role
-from common.errors import AppError, Broken, HeadersTooLarge, Invalid, Refused, TooLarge, TooSlow, Unavailable, Unknown, UriTooLong, WrongMethod
+from common.errors import (
+    AppError,
+    Broken,
+    HeadersTooLarge,
+    Invalid,
+    Refused,
+    TooLarge,
+    TooSlow,
+    Unavailable,
+    Unknown,
+    UriTooLong,
+    WrongMethod,
+)
 from common.rules.http import Answer, Request
 
 if TYPE_CHECKING:
@@ -91,7 +104,7 @@ def hook(handler: Callable[[Request], Result]) -> Callable[[Request], Answer]:
         try:
             check_size(request)
             return handler(request)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise unstored(error) from error
 
     return guarded(answer)
@@ -165,7 +178,8 @@ def problem(request: Request, error: Exception) -> Answer:
         "retryable": error.retryable,
         **error.fields,
     }
-    return Answer(error.status, encoding.dumps(log.redact(body)).encode(), {"Content-Type": "application/problem+json", **error.headers})
+    headers = {"Content-Type": "application/problem+json", **error.headers}
+    return Answer(error.status, encoding.dumps(log.redact(body)).encode(), headers)
 
 
 def _where(error: Exception) -> str:

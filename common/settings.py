@@ -14,7 +14,7 @@ from typing import Any
 from common import log
 
 
-class Misconfigured(Exception):  # noqa: N818 - reads as what it is
+class Misconfigured(Exception):
     """The environment does not let Tidemark start; the message lists every fault."""
 
 
@@ -105,7 +105,7 @@ class Settings:
     tasks_endpoint: str = setting(_text, "", "host:port of the local Cloud Tasks look-alike; empty: Google's own")
     tasks_service_account: str = setting(_text, "", "the e-mail whose OIDC token tasks carry; empty: the local key")
     functions_url: str = setting(_text, "http://127.0.0.1:8080", "where the functions are reached by tasks")
-    function_timeout_seconds: timedelta = setting(_seconds, "60", "how long one call of a function may last")
+    function_timeout_seconds: timedelta = setting(_seconds, "60", "how long one call of a function may last")  # noqa: RUF009
     db_pool: int = setting(_positive, "8", "most connections that one instance keeps")
 
     @property

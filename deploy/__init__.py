@@ -1,0 +1,1 @@
+"""How Tidemark is run, here and in a cloud."""

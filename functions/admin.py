@@ -9,10 +9,10 @@ from common.edge import Route, flask_answer, json_body, routed
 from common.flows import operate
 
 handle = routed(
-    Route("POST", "/dashboard/dead-letter/{id}/retry", Role.OPERATOR, lambda _, id: operate.retry_dead_letter(id)),
+    Route("POST", "/dashboard/dead-letter/{letter}/retry", Role.OPERATOR, lambda _, letter: operate.retry_dead_letter(letter)),
     Route("GET", "/admin/tokens", Role.OWNER, lambda _: operate.list_tokens()),
     Route("POST", "/admin/tokens", Role.OWNER, lambda request: operate.create_token(json_body(request))),
-    Route("DELETE", "/admin/tokens/{id}", Role.OWNER, lambda _, id: operate.revoke_token(id)),
+    Route("DELETE", "/admin/tokens/{token}", Role.OWNER, lambda _, token: operate.revoke_token(token)),
 )
 
 

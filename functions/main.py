@@ -23,7 +23,7 @@ if os.environ.get("FUNCTION_USE_ASGI", "").lower() in {"1", "true"}:
 
 else:
 
-    def webhook(request: Any) -> Any:
+    def webhook(request: Any) -> Any:  # type: ignore[misc] # functions-framework looks at which kind it is
         """Receive webhooks."""
         return _run("webhook", request)
 

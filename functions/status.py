@@ -13,7 +13,7 @@ handle = routed(
     Route("GET", "/webhooks/health", Role.VIEWER, lambda _: status.webhooks()),
     Route("GET", "/webhooks/duplicates", Role.VIEWER, status.duplicates),
     Route("GET", "/dashboard/recent-events", Role.VIEWER, status.recent_events),
-    Route("GET", "/dashboard/recent-events/{id}", Role.VIEWER, lambda _, id: status.event(id)),
+    Route("GET", "/dashboard/recent-events/{event}", Role.VIEWER, lambda _, event: status.event(event)),
     Route("GET", "/dashboard/dead-letter", Role.VIEWER, status.dead_letters),
 )
 

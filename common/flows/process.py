@@ -5,8 +5,8 @@ A first attempt is one transaction for a whole batch. Only what fails gets a que
 
 from __future__ import annotations
 
+import contextlib
 import random
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,11 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from common import db, encoding, log, settings
+from common import db, encoding, entities, log, settings
 from common.db import Transaction
-from common.errors import AppError, Broken, Conflict, Invalid, Replayable, Unavailable
+from common.errors import AppError, Broken, Conflict, Invalid, Replayable
 from common.flows import ring
-from common.flows.receive import entities
 from common.rules import backoff, shapes
 from common.rules.batch import Candidate, newest
 from common.rules.entity import Entity
@@ -32,7 +31,8 @@ DUE = 20  # events with a life of their own, one transaction each, between two b
 SHARE = 0.8  # of the time a function may take: the rest is for the last batch to end in
 MESSAGE = 2000  # characters of an error that are kept
 TOMORROW = timedelta(days=1)
-ORGANIZATION = re.compile(r"[^\x00]{0,64}")
+# What one event can cause by what it holds; anything else is the whole database's or the whole call's trouble.
+REFUSALS = (Invalid, Conflict, Broken, Replayable, ArithmeticError, LookupError, TypeError, ValueError)
 
 
 @dataclass
@@ -66,34 +66,30 @@ class Rules:
         return backoff.delay(attempt, base=self.base, longest=self.longest, chance=random.random())  # noqa: S311
 
 
-class Lost(Exception):  # noqa: N818 - not an error: somebody else has the work now
-    """The receipt was taken from us while we worked, so nothing of it may be written."""
-
-
 def process(worker: str = "process") -> Report:
     """Apply everything that waits and is due.
 
-    Raises: Unavailable, when the database is: what was begun is rolled back, and its receipt tells the next call.
+    Raises: Unavailable, when the database is: what was begun is rolled back, and waits for the next call.
     """
     report = Report()
     until = time.monotonic() + settings.load().function_timeout_seconds.total_seconds() * SHARE
-    rules = _rules(worker)
+    rules = rules_for(worker)
     report.swept = sweep(rules)
-    size, silenced = rules.batch, False
-    while time.monotonic() < until:
-        applied = _batch(rules, size, report)
-        due = _due(rules, report)
-        if applied == size:
-            size = min(size * 2, LARGEST_BATCH)
-        if applied or due:
-            silenced = False
-        elif silenced:
-            _wake_when_due()
-            return report
-        else:
-            with db.transaction("worker") as tx:
-                bells.silence(tx, "process")
-            silenced = True
+    batches = Batches(rules, report)
+    silenced = False
+    try:
+        while time.monotonic() < until:
+            if batches.apply_next() + _due(rules, report):
+                silenced = False
+            elif silenced:
+                _wake_when_due()
+                return report
+            else:
+                with db.transaction("worker") as tx:
+                    bells.silence(tx, "process")
+                silenced = True
+    finally:
+        batches.give_back()
     report.rung_again = ring.ring("process")
     return report
 
@@ -104,8 +100,8 @@ def sweep(rules: Rules, limit: int = 100) -> int:
         ids = inbox.lapsed(tx)
         if ids:
             # One of these may have killed its worker: from here on each is alone, and each claim of it counts.
-            failures = [Failure(id, rules.wait(1).total_seconds(), "crashed", "the worker died in this batch") for id in ids]
-            _fail_first(tx, failures, rules)
+            wait = rules.wait(1).total_seconds()
+            _fail_first(tx, [Failure(event, wait, "crashed", "the worker died in this batch") for event in ids], rules)
     with db.transaction("worker") as tx:
         expired = queue.expired(tx, limit=limit)
         for lease in expired:
@@ -125,10 +121,6 @@ def sweep(rules: Rules, limit: int = 100) -> int:
 
 def rules_for(worker: str) -> Rules:
     """What operators have set."""
-    return _rules(worker)
-
-
-def _rules(worker: str) -> Rules:
     with db.transaction("worker") as tx:
         values = configuration.all_values(tx)
     return Rules(
@@ -144,48 +136,71 @@ def _rules(worker: str) -> Rules:
 # First attempts: a batch, a transaction --------------------------------------------------------------------------
 
 
-def _batch(rules: Rules, size: int, report: Report) -> int:
-    """Apply the next batch; how many events it had."""
-    with db.transaction("worker") as tx:
-        token = inbox.claim(tx, limit=size, lease=BATCH_LEASE, locked_by=rules.worker)
-    if token is None:
-        return 0
-    try:
-        count = _apply_bisected(token, None, rules, report)
-    except Lost:
-        log.warning("batch.lost", token=token)
-        return size
-    with db.transaction("worker") as tx:
-        inbox.settle(tx, token)
-    report.batches += 1
-    return count
+class Batches:
+    """One batch after another: the transaction that ends one writes the receipt of the next."""
 
+    def __init__(self, rules: Rules, report: Report) -> None:
+        self._rules = rules
+        self._report = report
+        self._size = rules.batch
+        self._token: int | None = None
 
-def _apply_bisected(token: int, only: frozenset[UUID] | None, rules: Rules, report: Report) -> int:
-    """Apply the events of a receipt, halving at a refusal until the refused one is alone."""
-    taken: list[Claimed] = []
+    def apply_next(self) -> int:
+        """Apply the next batch; how many events it had, 0 when nothing waits."""
+        if self._token is None:
+            with db.transaction("worker") as tx:
+                self._token = self._claim(tx)
+            if self._token is None:
+                return 0
+        count = self._apply(self._token, None)
+        if count == self._size:
+            self._size = min(self._size * 2, LARGEST_BATCH)
+        self._report.batches += 1
+        return count
 
-    def work(tx: Transaction) -> list[Outcome]:
-        taken[:] = [event for event in inbox.take(tx, token) if only is None or event.id in only]
-        outcomes = _applied(tx, taken)
-        if outcomes:
-            queue.complete_first(
-                tx, outcomes, priorities=_priorities(), attempts=rules.attempts, worker=rules.worker
-            )
-        return outcomes
+    def give_back(self) -> None:
+        """Give back a receipt that is not worked on: this call is over, but did not die of its events."""
+        if self._token is not None:
+            with contextlib.suppress(AppError), db.transaction("worker") as tx:
+                inbox.settle(tx, self._token)
 
-    try:
-        for outcome in db.replayed(work, "worker"):
-            report.count(outcome.outcome or "quarantined")
-    except (Invalid, Conflict, Broken, Replayable, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        if len(taken) > 1:
-            ids = [event.id for event in taken]
-            half = len(ids) // 2
-            return sum(_apply_bisected(token, frozenset(part), rules, report) for part in (ids[:half], ids[half:]))
-        for event in taken:
-            _first_failure(event, error, rules)
-            report.failed += 1
-    return len(taken)
+    def _claim(self, tx: Transaction) -> int | None:
+        return inbox.claim(tx, limit=self._size, lease=BATCH_LEASE, locked_by=self._rules.worker)
+
+    def _apply(self, token: int, only: frozenset[UUID] | None) -> int:
+        """Apply the events of a receipt, all or `only` some, halving at a refusal until the refused one is alone."""
+        rules = self._rules
+        taken: list[Claimed] = []
+
+        def work(tx: Transaction) -> tuple[list[Outcome], int | None]:
+            taken[:] = [event for event in inbox.take(tx, token) if only is None or event.id in only]
+            outcomes = _applied(tx, taken)
+            if outcomes:
+                queue.complete_first(tx, outcomes, priorities=_priorities(), attempts=rules.attempts, worker=rules.worker)
+            if only is not None:
+                return outcomes, token
+            inbox.settle(tx, token)
+            return outcomes, self._claim(tx)
+
+        try:
+            outcomes, self._token = db.replayed(work, "worker")
+        except REFUSALS as error:
+            if len(taken) > 1:
+                ids = [event.id for event in taken]
+                half = len(ids) // 2
+                count = sum(self._apply(token, frozenset(part)) for part in (ids[:half], ids[half:]))
+            else:
+                count = len(taken)
+                for event in taken:
+                    _first_failure(event, error, rules)
+                    self._report.failed += 1
+            if only is None:
+                self.give_back()
+                self._token = None
+            return count
+        for outcome in outcomes:
+            self._report.count(outcome.outcome or "quarantined")
+        return len(taken)
 
 
 def _first_failure(event: Claimed, error: Exception, rules: Rules) -> None:
@@ -201,7 +216,7 @@ def _fail_first(tx: Transaction, failures: Sequence[Failure], rules: Rules) -> N
 
 
 def _priorities() -> dict[str, int]:
-    return {entity.label: entity.priority for entity in entities()}
+    return {entity.label: entity.priority for entity in entities.every()}
 
 
 def _explained(error: Exception) -> tuple[str, str, bool]:
@@ -263,7 +278,7 @@ def _applied(tx: Transaction, events: Sequence[Claimed]) -> list[Outcome]:
     """Validate, choose the newest of each record, write: entity by entity, in one order for everybody."""
     outcomes: list[Outcome] = []
     candidates: dict[str, list[Candidate[_Read]]] = {}
-    by_label = {entity.label: entity for entity in entities()}
+    by_label = entities.by_label()
     for event in events:
         entity = by_label[event.entity_type]
         read = _validated(entity, event)

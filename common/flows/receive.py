@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from common import log, lookup, settings
+from common import entities, log, lookup, settings
 from common.errors import AppError, Broken, Conflict, Invalid, TooLarge, Unauthentic, Unknown, WrongEncoding, WrongMethod
 from common.flows import ring
 from common.log import redact
@@ -74,15 +74,9 @@ refusals = _Refusals()
 
 
 @functools.cache
-def entities() -> tuple[Entity, ...]:
-    """Every entity, in file order."""
-    return tuple(lookup.find("entities", name).ENTITY for name in lookup.names("entities"))
-
-
-@functools.cache
 def _by_path() -> dict[str, Entity]:
     narrowed = settings.load().webhook_entities
-    return {entity.path: entity for entity in entities() if not narrowed or entity.path in narrowed}
+    return {entity.path: entity for entity in entities.every() if not narrowed or entity.path in narrowed}
 
 
 def read(request: Request) -> Letter:
@@ -104,7 +98,7 @@ def read(request: Request) -> Letter:
         message = f"The body has {len(request.body)} bytes; the limit is {limit}."
         raise TooLarge(message)
     signed_by = verified(request)
-    readings = zoho.read(request, home, entities())
+    readings = zoho.read(request, home, entities.every())
     common = {
         "method": request.method,
         "query": _clean(redacted_query(request)),
@@ -256,14 +250,16 @@ def _row(reading: Reading, common: dict[str, Any]) -> dict[str, Any]:
     }
     if reading.payload is not None:
         row["payload"] = reading.payload
-    try:
-        row["body"] = reading.body.decode()
-        if "\x00" in row["body"]:
-            raise ValueError
-    except ValueError:
-        row.pop("body", None)
-        row["body64"] = base64.b64encode(reading.body).decode()
-    return row
+    return row | _body(reading.body)
+
+
+def _body(raw: bytes) -> dict[str, str]:
+    """The raw body as text where it is text, which is what Postgres reads fastest; else in base64."""
+    with contextlib.suppress(UnicodeDecodeError):
+        text = raw.decode()
+        if "\x00" not in text:
+            return {"body": text}
+    return {"body64": base64.b64encode(raw).decode()}
 
 
 def _answer(letter: Letter, odd: list[str | None]) -> dict[str, Any] | Unauthentic:

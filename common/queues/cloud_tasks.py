@@ -95,7 +95,8 @@ def _connection(endpoint: str) -> http.client.HTTPConnection:
     if kept.sock is None:
         try:
             kept.connect()
-            kept.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connected: socket.socket = kept.sock  # type: ignore[assignment]
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             message = "Cloud Tasks cannot be reached."
             raise Unavailable(message) from error

@@ -10,5 +10,5 @@ def delay(attempt: int, *, base: timedelta, longest: timedelta, chance: float) -
 
     Any wait up to min(longest, base x 2^(attempt - 1)) is equally likely, but never less than a tenth of that.
     """
-    ceiling = min(longest, base * 2 ** min(attempt - 1, 30))
-    return ceiling * (0.1 + 0.9 * chance)
+    doublings = min(attempt - 1, 30)
+    return min(longest, base * float(2**doublings)) * (0.1 + 0.9 * chance)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 def health_score(*, duplicate_percent: float, success_percent: float, dead_letters: int, delay_seconds: float) -> float:
     """Points out of 100: duplicates and dead letters cost at most 20 each, delay beyond ten seconds at most 20,
-    and each per cent of failures half a point."""
+    and each per cent of failures half a point.
+    """
     lost = (
         min(2 * duplicate_percent, 20)
         + 0.5 * (100 - success_percent)

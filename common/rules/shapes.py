@@ -24,7 +24,8 @@ MAX_ID_CHARACTERS = 255  # an index row of Postgres holds 2,704 bytes
 MAX_LINES = 10_000
 MAX_DEPTH = 64
 MAX_FAULTS = 100
-DIGITS_BEFORE, DIGITS_AFTER = 18, 10
+JSON_BITS = 64
+DIGITS_BEFORE, DIGITS_AFTER = 18, 20  # a computed rate of exchange may have sixteen
 MAX_NUMBER_CHARACTERS = 64
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # Postgres has neither NUL nor half a surrogate pair
@@ -209,7 +210,7 @@ def _storable(value: Any, depth: int) -> Any:
         return [_storable(inner, depth - 1) for inner in value]
     if isinstance(value, str):
         return _UNSTORABLE.sub("\ufffd", value)
-    if isinstance(value, Decimal) or (isinstance(value, int) and value.bit_length() >= 64):
+    if isinstance(value, Decimal) or (isinstance(value, int) and value.bit_length() >= JSON_BITS):
         return str(value)
     return value
 

@@ -1,0 +1,1 @@
+"""One file per noun, over the queries of the same name."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from common.db import Transaction
 
-READ = {"integer": int, "number": Decimal, "boolean": lambda text: text == "true", "string": str}
+READ: dict[str, Callable[[str], Any]] = {"integer": int, "number": Decimal, "boolean": lambda text: text == "true", "string": str}
 
 
 class Row(NamedTuple):

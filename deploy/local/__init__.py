@@ -1,0 +1,1 @@
+"""The local stand-ins for what a cloud provides."""

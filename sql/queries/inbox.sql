@@ -21,7 +21,8 @@ having count(*) > 0
 returning token;
 
 -- name: take
--- Lock the events of a receipt, first to be applied first; those that somebody else is at are left out.
+-- Lock a receipt with its events, first to be applied first; those that somebody else is at are left out.
+-- The lock keeps a sweep from taking the receipt away from work that is slow but alive.
 select i.id, i.entity_type::text, i.source_entity_id, i.operation_type::text, i.organization_id, i.received_at, i.source_modified_at,
        i.content_hash, i.payload_path, i.raw_payload::text
   from tidemark.receipts x
@@ -29,7 +30,7 @@ select i.id, i.entity_type::text, i.source_entity_id, i.operation_type::text, i.
   join public.tds_inbox_events i on i.id = r.id
  where x.token = :token
  order by r.rank, r.id
-   for update of r skip locked;
+   for update of r, x skip locked;
 
 -- name: settle
 -- Give a receipt back.

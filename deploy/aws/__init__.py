@@ -1,0 +1,1 @@
+"""How Tidemark runs on AWS."""

@@ -1,0 +1,25 @@
+"""A process function in a process of its own: says that it is warm, waits for a line, works until nothing waits, reports."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+
+from common.flows import process
+
+
+def main() -> None:
+    """Work once."""
+    process.sweep(process.rules_for("bench"))  # imports, statements and the connection are there now
+    print("warm", flush=True)
+    sys.stdin.readline()
+    cpu, started = time.process_time(), time.perf_counter()
+    report = process.process()
+    took = time.perf_counter() - started
+    print(json.dumps({**asdict(report), "seconds": took, "cpu_seconds": time.process_time() - cpu}))
+
+
+if __name__ == "__main__":
+    main()
