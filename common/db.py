@@ -16,7 +16,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,7 +111,7 @@ def _tls(root_certificate: str | None) -> ssl.SSLContext:
 
 
 def _instant(text: str) -> datetime | str:
-    return text if text.endswith("infinity") else datetime.fromisoformat(text)
+    return text if text.endswith("infinity") else datetime.fromisoformat(text).astimezone(UTC)
 
 
 class Connection:
@@ -278,6 +278,9 @@ class Transaction:
             return self._connection.execute(text, params)
         except DatabaseError as error:
             raise _named(error) from error
+        except UnicodeEncodeError as error:
+            message = "Half of a surrogate pair cannot be stored as text."
+            raise Invalid(message) from error
         except LOST as error:
             message = "The connection to the database was lost."
             raise Unavailable(message) from error

@@ -4,9 +4,11 @@ problem+json; checks who calls, bounds what is read, and writes one log line per
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
@@ -38,7 +40,6 @@ Handler = Callable[..., Result]
 HEADER_BYTES = 16 * 1024
 ADDRESS_CHARACTERS = 4096
 ADMIN_BODY_BYTES = 256 * 1024
-READ_SECONDS = 25
 TRACEPARENT = re.compile(r"00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
@@ -182,6 +183,17 @@ def problem(request: Request, error: Exception) -> Answer:
     return Answer(error.status, encoding.dumps(log.redact(body)).encode(), headers)
 
 
+def unread(request: Request, error: Exception) -> Answer:
+    """The answer to a request whose body came too slowly, or not whole."""
+    late = isinstance(error, TimeoutError)
+    message = "The body did not arrive in time." if late else "The body ended early, or its chunks cannot be read."
+
+    def refuse(_: Request) -> Result:
+        raise (TooSlow if late else Refused)(message) from error
+
+    return guarded(refuse)(request)
+
+
 def _where(error: Exception) -> str:
     trace = error.__traceback__
     while trace and trace.tb_next:
@@ -235,17 +247,32 @@ def flask_answer(handle: Callable[[Request], Answer], given: flask.Request) -> f
     """Answer a Flask request."""
     import flask  # noqa: PLC0415 - loaded by then; the receiver's event loop never needs it
 
-    limit = settings.load().webhook_body_limit_bytes
-    request = Request(
+    bare = Request(
         method=given.method,
         path=given.path,
         query=given.query_string.decode("latin-1"),
         headers=tuple((name.lower(), value) for name, value in given.headers.items()),
-        body=given.stream.read(limit + 1),
         address=caller_address(given.remote_addr or "", given.headers.get("X-Forwarded-For")),
     )
-    answer = handle(request)
+    try:
+        request = replace(bare, body=_flask_body(given))
+    except Exception as error:  # noqa: BLE001 - each server has its own for a body that does not come
+        answer = unread(bare, error)
+    else:
+        answer = handle(request)
     return flask.Response(answer.body, answer.status, {**SECURITY, **answer.headers})
+
+
+def _flask_body(given: flask.Request) -> bytes:
+    current = settings.load()
+    line = given.environ.get("gunicorn.socket")  # functions-framework's server; it waits for ever by itself
+    if line is not None:
+        line.settimeout(current.body_timeout_seconds.total_seconds())
+    stream, given.stream = given.stream, io.BytesIO()  # functions-framework would read what we leave, however much it is
+    body = stream.read(current.webhook_body_limit_bytes + 1)
+    if len(body) < min(given.content_length or 0, current.webhook_body_limit_bytes + 1):
+        raise EOFError
+    return body
 
 
 # Starlette: its asynchronous side --------------------------------------------------------------------------------
@@ -268,10 +295,9 @@ async def starlette_answer(
         address=caller_address(peer, next((value for name, value in headers if name == "x-forwarded-for"), None)),
     )
     try:
-        request = Request(bare.method, bare.path, bare.query, bare.headers, await _body(given), bare.address)
-    except TimeoutError:
-        with log.bound(trace_id=trace_id(bare)):
-            answer = problem(bare, TooSlow(f"The body did not arrive within {READ_SECONDS} seconds."))
+        request = replace(bare, body=await _body(given))
+    except Exception as error:  # noqa: BLE001 - as above
+        answer = unread(bare, error)
     else:
         answer = await handle(request)
     return Response(answer.body, answer.status, {**SECURITY, **answer.headers})
@@ -280,13 +306,13 @@ async def starlette_answer(
 async def _body(given: StarletteRequest) -> bytes:
     import asyncio  # noqa: PLC0415
 
-    limit = settings.load().webhook_body_limit_bytes
+    current = settings.load()
     parts: list[bytes] = []
     size = 0
-    async with asyncio.timeout(READ_SECONDS):
+    async with asyncio.timeout(current.body_timeout_seconds.total_seconds()):
         async for part in given.stream():
             parts.append(part)
             size += len(part)
-            if size > limit:
+            if size > current.webhook_body_limit_bytes:
                 break
     return b"".join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -21,25 +21,33 @@ def _plain(value: Any) -> Any:
     raise TypeError(message)
 
 
-def _utc(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    return _plain(value)
-
-
 def dumps(value: Any) -> str:
-    """`value` as JSON text. Money (Decimal) becomes a string, durations seconds, times RFC 3339 in UTC.
+    """`value` as JSON text. Money (Decimal) becomes a string, durations seconds, times RFC 3339.
 
     Raises: TypeError for a type without a JSON form.
     """
-    return orjson.dumps(value, default=_utc, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
+    return _encoded(value, orjson.OPT_UTC_Z).decode()
 
 
 def canonical(value: Any) -> bytes:
     """`value` as JSON with sorted keys: equal values give equal bytes, so it can be hashed."""
-    return orjson.dumps(value, default=_utc, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME)
+    return _encoded(value, orjson.OPT_UTC_Z | orjson.OPT_SORT_KEYS)
+
+
+def _encoded(value: Any, option: int) -> bytes:
+    try:
+        return orjson.dumps(value, default=_plain, option=option)
+    except TypeError:
+        # An integer of more than 64 bits, more than 254 levels, or half a surrogate pair, which UTF-8 has no form for.
+        text = json.dumps(
+            value,
+            default=lambda leaf: orjson.loads(orjson.dumps(leaf, default=_plain, option=option)),
+            sort_keys=bool(option & orjson.OPT_SORT_KEYS),
+            separators=(",", ":"),
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        return text.encode("utf-8", "replace")
 
 
 def loads(text: str | bytes) -> Any:

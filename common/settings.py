@@ -96,6 +96,7 @@ class Settings:
         _listed, "", "secrets of webhooks, comma separated, each `secret` (Zoho) or `scheme:secret`"
     )
     webhook_body_limit_bytes: int = setting(_positive, "1048576", "largest webhook body that is read")
+    body_timeout_seconds: timedelta = setting(_seconds, "25", "how long a request's body may take to arrive")
     webhook_entities: tuple[str, ...] = setting(_listed, "", "paths that this receiver serves, comma separated; empty: all")
     trusted_proxies: int = setting(_whole, "0", "how many proxies in front append to X-Forwarded-For")
     queue: str = setting(_queue, "cloud_tasks", "what rings: cloud_tasks or sqs")
@@ -105,7 +106,7 @@ class Settings:
     tasks_endpoint: str = setting(_text, "", "host:port of the local Cloud Tasks look-alike; empty: Google's own")
     tasks_service_account: str = setting(_text, "", "the e-mail whose OIDC token tasks carry; empty: the local key")
     functions_url: str = setting(_text, "http://127.0.0.1:8080", "where the functions are reached by tasks")
-    function_timeout_seconds: timedelta = setting(_seconds, "60", "how long one call of a function may last")  # noqa: RUF009
+    function_timeout_seconds: timedelta = setting(_seconds, "60", "how long one call of a function may last")
     db_pool: int = setting(_positive, "8", "most connections that one instance keeps")
 
     @property

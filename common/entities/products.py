@@ -37,4 +37,5 @@ ENTITY = Entity(
         "custom_fields": JSON,
         "created_time": INSTANT,
     },
+    marks={"stock_read_at": "stock_on_hand"},
 )

@@ -86,7 +86,7 @@ def _once(migration: Migration, wanted: list[Migration]) -> Iterator[str]:
 def _run(migration: Migration, wanted: list[Migration]) -> bool:
     with db.transaction(timeout=STATEMENT, lock=STATEMENT) as tx:
         schema_versions.lock(tx)
-        tx.script(f"set local lock_timeout = '{LOCK.total_seconds()}s'")
+        schema_versions.limit_waiting(tx, LOCK)
         schema_versions.create(tx)
         applied = schema_versions.applied(tx)
         _refuse_differences(applied, wanted)
@@ -95,6 +95,8 @@ def _run(migration: Migration, wanted: list[Migration]) -> bool:
         if migration.is_transactional:
             tx.script(migration.text)
         else:
+            # A simple statement closes the last query's portal and with it our snapshot, which CONCURRENTLY would wait for.
+            tx.script("select")
             db.outside(migration.text, STATEMENT)
         schema_versions.record(tx, Version(migration.version, migration.name, migration.checksum))
         return True

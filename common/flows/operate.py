@@ -37,8 +37,8 @@ def create_token(asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """A new operator token; this answer is the only place where it ever stands."""
     faults = [{"pointer": f"/{key}", "message": "there is no such field"} for key in asked.keys() - {"name", "role", "days"}]
     name, role, days = asked.get("name"), asked.get("role"), asked.get("days", auth.LONGEST_LIFE.days)
-    if not isinstance(name, str) or not 1 <= len(name) <= NAME_CHARACTERS:
-        faults.append({"pointer": "/name", "message": f"must be text of 1 to {NAME_CHARACTERS} characters"})
+    if not isinstance(name, str) or not 1 <= len(name) <= NAME_CHARACTERS or not name.isprintable():
+        faults.append({"pointer": "/name", "message": f"must be text of 1 to {NAME_CHARACTERS} printable characters"})
     if not isinstance(role, str) or role.upper() not in Role.__members__:
         faults.append({"pointer": "/role", "message": "must be owner, operator or viewer"})
     if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= auth.LONGEST_LIFE.days:

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from common import db, encoding, entities, log, settings
 from common.db import Transaction
 from common.errors import AppError, Broken, Conflict, Invalid, Replayable
 from common.flows import ring
 from common.rules import backoff, shapes
-from common.rules.batch import Candidate, newest
+from common.rules.batch import Candidate, Choice, newest
 from common.rules.entity import Entity
 from common.stores import bells, configuration, inbox, queue, records
 from common.stores.inbox import Claimed
@@ -82,7 +81,7 @@ def process(worker: str = "process") -> Report:
             if batches.apply_next() + _due(rules, report):
                 silenced = False
             elif silenced:
-                _wake_when_due()
+                wake_when_due()
                 return report
             else:
                 with db.transaction("worker") as tx:
@@ -101,7 +100,7 @@ def sweep(rules: Rules, limit: int = 100) -> int:
         if ids:
             # One of these may have killed its worker: from here on each is alone, and each claim of it counts.
             wait = rules.wait(1).total_seconds()
-            _fail_first(tx, [Failure(event, wait, "crashed", "the worker died in this batch") for event in ids], rules)
+            _fail_first(tx, [Failure(str(event), wait, "crashed", "the worker died in this batch") for event in ids], rules)
     with db.transaction("worker") as tx:
         expired = queue.expired(tx, limit=limit)
         for lease in expired:
@@ -152,7 +151,9 @@ class Batches:
                 self._token = self._claim(tx)
             if self._token is None:
                 return 0
-        count = self._apply(self._token, None)
+        # If the call ends inside this batch, one of its events may be why: its receipt is left to lapse, not given back.
+        token, self._token = self._token, None
+        count = self._apply(token, None)
         if count == self._size:
             self._size = min(self._size * 2, LARGEST_BATCH)
         self._report.batches += 1
@@ -167,7 +168,7 @@ class Batches:
     def _claim(self, tx: Transaction) -> int | None:
         return inbox.claim(tx, limit=self._size, lease=BATCH_LEASE, locked_by=self._rules.worker)
 
-    def _apply(self, token: int, only: frozenset[UUID] | None) -> int:
+    def _apply(self, token: int, only: frozenset[str] | None) -> int:
         """Apply the events of a receipt, all or `only` some, halving at a refusal until the refused one is alone."""
         rules = self._rules
         taken: list[Claimed] = []
@@ -178,7 +179,7 @@ class Batches:
             if outcomes:
                 queue.complete_first(tx, outcomes, priorities=_priorities(), attempts=rules.attempts, worker=rules.worker)
             if only is not None:
-                return outcomes, token
+                return outcomes, None
             inbox.settle(tx, token)
             return outcomes, self._claim(tx)
 
@@ -195,6 +196,7 @@ class Batches:
                     _first_failure(event, error, rules)
                     self._report.failed += 1
             if only is None:
+                self._token = token
                 self.give_back()
                 self._token = None
             return count
@@ -206,7 +208,7 @@ class Batches:
 def _first_failure(event: Claimed, error: Exception, rules: Rules) -> None:
     code, message, final = _explained(error)
     wait = None if final or rules.attempts == 1 else rules.wait(1).total_seconds()
-    log.error("event.failed", event_id=str(event.id), entity=event.entity_type, code=code, error=message, final=final)
+    log.error("event.failed", event_id=event.id, entity=event.entity_type, code=code, error=message, final=final)
     with db.transaction("worker") as tx:
         _fail_first(tx, [Failure(event.id, wait, code, message)], rules)
 
@@ -232,11 +234,16 @@ def _explained(error: Exception) -> tuple[str, str, bool]:
 
 def _due(rules: Rules, report: Report) -> int:
     """Try events again whose time has come, each on its own; how many."""
-    with db.transaction("worker") as tx:
-        leases = queue.claim(tx, limit=DUE, lease=rules.lease, worker=rules.worker)
-    for lease in leases:
-        _again(lease, rules, report)
-    return len(leases)
+    count = 0
+    while count < DUE:
+        # One claim, one event: if it kills its worker, no neighbour has been claimed with it and pays with an attempt.
+        with db.transaction("worker") as tx:
+            leases = queue.claim(tx, limit=1, lease=rules.lease, worker=rules.worker)
+        if not leases:
+            break
+        _again(leases[0], rules, report)
+        count += 1
+    return count
 
 
 def _again(lease: Lease, rules: Rules, report: Report) -> None:
@@ -303,7 +310,7 @@ def _applied(tx: Transaction, events: Sequence[Claimed]) -> list[Outcome]:
 def _written(tx: Transaction, entity: Entity, candidates: Sequence[Candidate[_Read]]) -> list[Outcome]:
     choices = newest(candidates)
     outcomes = [Outcome(loser.carried.event.id, said) for choice in choices for loser, said in choice.losers]
-    versions = [_version(choice.winner, tied=choice.tied, hinted=choice.hinted) for choice in choices]
+    versions = [_version(entity, choice) for choice in choices]
     organization = choices[0].winner.carried.event.organization_id
     applied = records.apply(tx, entity, organization, versions)
     for choice in choices:
@@ -312,8 +319,10 @@ def _written(tx: Transaction, entity: Entity, candidates: Sequence[Candidate[_Re
     return outcomes
 
 
-def _version(winner: Candidate[_Read], *, tied: bool, hinted: bool) -> records.Version:
+def _version(entity: Entity, choice: Choice[_Read]) -> records.Version:
+    winner = choice.winner
     event, valid = winner.carried.event, winner.carried.valid
+    marks = {mark: winner.observed for mark, column in entity.marks.items() if column in valid.columns}
     return records.Version(
         id=winner.id,
         event=event.id,
@@ -323,10 +332,10 @@ def _version(winner: Candidate[_Read], *, tied: bool, hinted: bool) -> records.V
         settled=winner.is_delete,
         observed=winner.observed,
         hash=winner.hash,
-        tied=tied,
-        hinted=hinted,
+        tied=choice.tied,
+        hinted=choice.hinted,
         partial=winner.stamp is None,
-        columns=valid.columns,
+        columns=valid.columns | marks,
         lines=valid.lines,
     )
 
@@ -350,7 +359,7 @@ def _pointer(event: Claimed, rest: str) -> str:
     return "".join(f"/{key}" for key in event.payload_path) + f"/{rest}"
 
 
-def _wake_when_due() -> None:
+def wake_when_due() -> None:
     """Arm the next ring for the earliest retry, so that nobody needs to stay awake for it."""
     with db.transaction("worker") as tx:
         due = queue.next_due(tx)

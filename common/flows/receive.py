@@ -14,8 +14,8 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from common import entities, log, lookup, settings
 from common.errors import AppError, Broken, Conflict, Invalid, TooLarge, Unauthentic, Unknown, WrongEncoding, WrongMethod
@@ -220,10 +220,12 @@ def _row(reading: Reading, common: dict[str, Any]) -> dict[str, Any]:
     faults = list(reading.faults)
     if wanted and reading.organization and reading.organization != wanted:
         faults.append({"pointer": "/organization_id", "message": f"this database belongs to organization {wanted}"})
-    if faults or reading.record is None:
-        content = hashlib.sha256(reading.body).hexdigest()[:32]
-    else:
-        content = keys.content_hash(reading.record, entity.version_keys)
+    content = hashlib.sha256(reading.body).hexdigest()[:32]
+    if not faults and reading.record is not None:
+        try:
+            content = keys.content_hash(reading.record, entity.version_keys)
+        except RecursionError:
+            faults.append({"pointer": "", "message": "it is nested too deep"})
     if reading.delivery_id:
         # What tells deliveries apart must not depend on the content: a second one under the same id is a conflict.
         key = keys.idempotency_key(None, "delivery", entity.label, reading.delivery_id)
@@ -284,7 +286,7 @@ def _answer(letter: Letter, odd: list[str | None]) -> dict[str, Any] | Unauthent
     return {
         "success": True,
         "message": _message(row, said),
-        "event_id": str(row["id"]),
+        "event_id": row["id"],
         "idempotency_key": row["key"],
         "queued": said is None and not row["errors"],
     }
@@ -319,4 +321,7 @@ def _clean(text: str) -> str:
 def _traceparent(request: Request) -> str:
     """The caller's trace, or a new one where it sent none or nonsense."""
     offered = request.header("traceparent") or ""
-    return offered if TRACEPARENT.fullmatch(offered) else f"00-{uuid4().hex}-{uuid4().hex[:16]}-01"
+    if TRACEPARENT.fullmatch(offered):
+        return offered
+    fresh = token_hex(24)
+    return f"00-{fresh[:32]}-{fresh[32:]}-01"

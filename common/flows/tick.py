@@ -24,4 +24,6 @@ def tick() -> Report:
     with db.transaction("worker") as tx:
         folded = counters.fold(tx)
         is_needed = bells.is_needed(tx)
+    if swept:
+        process.wake_when_due()  # what was swept waits a moment before it is tried again
     return Report(swept, folded, is_needed and ring.ring("process"))

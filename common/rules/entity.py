@@ -79,4 +79,5 @@ class Entity:
     priority: int = 8  # 1 is first; each step is 30 seconds of waiting
     rank: int = 50  # order inside a transaction: parents before children, one order for everybody
     lines: Lines | None = None
+    marks: Mapping[str, str] = field(default_factory=dict)  # column that says when another was last read: that other
     only: Mapping[str, str] = field(default_factory=dict)  # fields that tell it from its wrapper's other entity

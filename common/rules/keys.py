@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from common import encoding
 
 # Rendered for the reader's eye or the print shop: they change although the record did not.
 NOISE = frozenset({"page_width", "page_height", "invoice_url", "orientation"})
 NOISE_SUFFIX = "_formatted"
-
-
-def is_noise(key: str) -> bool:
-    """Whether a key says nothing about the record itself."""
-    return key in NOISE or key.endswith(NOISE_SUFFIX)
+NESTED = (dict, list)
 
 
 def without_noise(value: Any) -> Any:
     """`value` without its noisy keys, at every depth."""
     if isinstance(value, dict):
-        return {key: without_noise(item) for key, item in value.items() if not is_noise(key)}
+        # Spelled out rather than calling itself for every leaf: this is half the receiver's time.
+        return {
+            key: without_noise(item) if isinstance(item, NESTED) else item
+            for key, item in value.items()
+            if key not in NOISE and not key.endswith(NOISE_SUFFIX)
+        }
     if isinstance(value, list):
         return [without_noise(item) for item in value]
     return value
@@ -47,7 +47,7 @@ def idempotency_key(at: datetime | None, *parts: str) -> str:
     return f"{seconds:08x}-{digest[:32]}"
 
 
-def event_id(key: str) -> UUID:
-    """The id that follows from a key, so that a duplicate is answered with the original's without asking anybody."""
+def event_id(key: str) -> str:
+    """The UUID that follows from a key, so that a duplicate is answered with the original's without asking anybody."""
     seconds, _, digest = key.partition("-")
-    return UUID(hex=seconds + digest[:4] + "8" + digest[5:8] + "b" + digest[9:24])
+    return f"{seconds}-{digest[:4]}-8{digest[5:8]}-b{digest[9:12]}-{digest[12:24]}"

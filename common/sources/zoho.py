@@ -6,11 +6,11 @@ Nothing here refuses: what cannot be read becomes a reading with faults, to be k
 from __future__ import annotations
 
 import json
+import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -22,11 +22,12 @@ from common.rules.instants import instant
 
 OPERATIONS = ("delete", "create", "update", "upsert")
 EMPTY_BATCH = ({"pointer": "/events", "message": "the batch is empty"},)
+LONG_NUMBER = re.compile(rb"[0-9]{19}")
+NESTED = (dict, list)
 LETTERS = 512  # ids longer than this are nobody's
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """One event as far as it could be read; with `faults` it goes into quarantine."""
 
     entity: Entity
@@ -40,13 +41,13 @@ class Reading:
     delivery_id: str | None = None
     organization: str = ""
     flags: tuple[str, ...] = ()
-    faults: tuple[dict[str, str], ...] = field(default=())
+    faults: tuple[dict[str, str], ...] = ()
 
 
 def read(request: Request, home: Entity, entities: Sequence[Entity]) -> list[Reading]:
     """The events of a request to the webhook of `home`, one for each item of a batch; never an empty list."""
     try:
-        value, payload, flags = _decoded(request.body)
+        value, payload, flags = _decoded(request.body) if request.body.strip() else _queried(request, home)
     except (ValueError, RecursionError) as error:
         return [_kept(home, request.body, "", f"the body cannot be read: {error}")]
     if not isinstance(value, dict):
@@ -55,7 +56,7 @@ def read(request: Request, home: Entity, entities: Sequence[Entity]) -> list[Rea
         return _batch(request, value, payload, home, entities)
     reading = _event(value, request, home, entities)
     delivery = request.header("webhook-id") or reading.delivery_id
-    return [replace(reading, body=request.body, payload=payload, flags=flags, delivery_id=delivery)]
+    return [reading._replace(body=request.body, payload=payload, flags=flags, delivery_id=delivery)]
 
 
 def _batch(
@@ -73,7 +74,7 @@ def _batch(
             continue
         if "organization_id" in value:
             item.setdefault("organization_id", value["organization_id"])
-        readings.append(replace(_event(item, request, home, entities), body=body, payload=_storable(item, body)))
+        readings.append(_event(item, request, home, entities)._replace(body=body, payload=_storable(item, body)))
     return readings
 
 
@@ -177,9 +178,6 @@ def _decoded(body: bytes) -> tuple[Any, str | None, tuple[str, ...]]:
     Raises: ValueError, when it is in none of the forms that Zoho is known to send, whatever its Content-Type says.
     """
     start = body.lstrip()[:1]
-    if not start:
-        message = "it is empty"
-        raise ValueError(message)
     if start == b"%":  # JSON that a sender took for a form
         value = _json(urllib.parse.unquote_to_bytes(body.strip().removesuffix(b"=")))
         return value, encoding.dumps(_storable_value(value)), ("json_as_form",)
@@ -194,6 +192,17 @@ def _decoded(body: bytes) -> tuple[Any, str | None, tuple[str, ...]]:
     return value, _storable(value, body), flags
 
 
+def _queried(request: Request, home: Entity) -> tuple[Any, str, tuple[str, ...]]:
+    """The query's arguments as a record: all that a DELETE may carry.
+
+    Raises: ValueError, when they hold no id.
+    """
+    if not _identifier(request.arguments, home):
+        message = "it is empty"
+        raise ValueError(message)
+    return request.arguments, encoding.dumps(_storable_value(request.arguments)), ("query",)
+
+
 def _form(body: bytes) -> dict[str, Any]:
     pairs = urllib.parse.parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True)
     fields: dict[str, Any] = dict(pairs)
@@ -206,16 +215,7 @@ def _form(body: bytes) -> dict[str, Any]:
 def _json(text: bytes) -> Any:
     value = orjson.loads(text)
     # Beyond 64 bits orjson turns an integer into a float: read those, rare as they are, exactly.
-    return encoding.loads(text) if _has_float_id(value) else value
-
-
-def _has_float_id(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return False
-    for key, item in value.items():
-        if (isinstance(item, float) and key.endswith("id")) or (isinstance(item, dict) and _has_float_id(item)):
-            return True
-    return False
+    return encoding.loads(text) if LONG_NUMBER.search(text) else value
 
 
 def _storable(value: Any, body: bytes) -> str | None:
@@ -233,7 +233,7 @@ def _storable_value(value: Any) -> Any:
 
 def _has_duplicate_keys(body: bytes, value: Any) -> bool:
     # Counting is cheap and sees every case; only a body with more colons after quotes than keys is worth a look.
-    if body.count(b'":') <= _keys(value) and body.count(b'" :') == 0:
+    if not isinstance(value, NESTED) or (body.count(b'":') <= _keys(value) and body.count(b'" :') == 0):
         return False
     seen = False
 
@@ -249,11 +249,14 @@ def _has_duplicate_keys(body: bytes, value: Any) -> bool:
 
 
 def _keys(value: Any) -> int:
-    if isinstance(value, dict):
-        return len(value) + sum(_keys(item) for item in value.values() if isinstance(item, dict | list))
-    if isinstance(value, list):
-        return sum(_keys(item) for item in value if isinstance(item, dict | list))
-    return 0
+    count, rest = 0, [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, dict):
+            count += len(item)
+            item = item.values()
+        rest += [inner for inner in item if isinstance(inner, NESTED)]
+    return count
 
 
 def _pointer(path: Sequence[str], key: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
+
+import orjson
 
 from common import db
 from common.db import Transaction
@@ -13,7 +16,7 @@ from common.db import Transaction
 class Stored(NamedTuple):
     """What became of a group of events."""
 
-    at: float  # seconds since the epoch, by the database's clock
+    at: float  # seconds since the epoch, by the database's clock: not before the commit
     ring: bool  # nobody is at work
     odd: dict[int, str]  # by position: duplicate, conflict or expired; everything else was stored
 
@@ -24,14 +27,17 @@ def receive(events: list[dict[str, Any]], refused: int = 0) -> Stored:
     Raises: Invalid, Conflict or Broken, when the database refuses one of them: then nothing was stored.
             Unavailable: then it is not known whether they were, and storing them again is harmless.
     """
+    started = time.monotonic()
     answer = db.call("ingest", "inbox.receive", {"events": events, "refused": refused})
-    return Stored(float(answer["at"]), answer["ring"], {int(key): odd for key, odd in answer["odd"].items()})
+    # The database says when it began. Whoever rings for a second must know in which one the commit was over at the latest.
+    at = float(answer["at"]) + time.monotonic() - started
+    return Stored(at, answer["ring"], {int(key): odd for key, odd in answer["odd"].items()})
 
 
 class Claimed(NamedTuple):
     """An event to be applied."""
 
-    id: UUID
+    id: str
     entity_type: str
     source_entity_id: str
     operation_type: str
@@ -42,6 +48,17 @@ class Claimed(NamedTuple):
     payload_path: list[str]
     payload: str  # JSON
 
+    @classmethod
+    def read(cls, rows: str | None) -> list[Claimed]:
+        """The events that a query gives as one JSON text, in its order."""
+        found = []
+        for row in orjson.loads(rows or "[]"):
+            row["received_at"] = datetime.fromisoformat(row["received_at"])
+            stamp = row["source_modified_at"]
+            row["source_modified_at"] = datetime.fromisoformat(stamp) if stamp else None
+            found.append(cls(**row))
+        return found
+
 
 def claim(tx: Transaction, *, limit: int, lease: timedelta, locked_by: str) -> int | None:
     """The token of a new receipt for the next events, at most `limit`; None when nothing waits."""
@@ -51,7 +68,7 @@ def claim(tx: Transaction, *, limit: int, lease: timedelta, locked_by: str) -> i
 
 def take(tx: Transaction, token: int) -> list[Claimed]:
     """The events of a receipt that nobody else is at, locked until the transaction ends; none if it lapsed."""
-    return tx.all(Claimed, "inbox.take", token=token)
+    return Claimed.read(tx.value("inbox.take", token=token))
 
 
 def settle(tx: Transaction, token: int) -> bool:

@@ -15,7 +15,7 @@ from common.stores.inbox import Claimed
 class Outcome(NamedTuple):
     """How a first attempt ended: an outcome, or the faults for which the event goes into quarantine."""
 
-    id: UUID
+    id: str
     outcome: str | None
     ambiguous: bool = False
     errors: list[dict[str, str]] | None = None
@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
 class Failure(NamedTuple):
     """How a first attempt failed; `wait` in seconds, None when another one would fail too."""
 
-    id: UUID
+    id: str
     wait: float | None
     code: str
     message: str
@@ -61,7 +61,8 @@ def claim(tx: Transaction, *, limit: int, lease: timedelta, worker: str) -> list
 
 def take(tx: Transaction, lease: Lease) -> Claimed | None:
     """The event behind a lease, locked until the transaction ends; None when the lease was lost."""
-    return tx.one(Claimed, "queue.take", id=lease.id, token=lease.token)
+    events = Claimed.read(tx.value("queue.take", id=lease.id, token=lease.token))
+    return events[0] if events else None
 
 
 def complete(tx: Transaction, lease: Lease, *, outcome: str, ambiguous: bool, worker: str) -> bool:

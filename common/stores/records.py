@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from common import encoding
 from common.db import Transaction, queries
@@ -24,7 +23,7 @@ class Version:
     """One version of a record, as an event or a page of the source has it."""
 
     id: str
-    event: UUID  # whose inbox row has the document
+    event: str  # whose inbox row has the document
     path: tuple[str, ...]  # where the record stands in that row's payload
     operation: str
     stamp: datetime | None  # when the source changed it; None: it does not say
@@ -49,7 +48,7 @@ class Applied(NamedTuple):
 @functools.cache
 def rendered(entity: Entity) -> tuple[str, str]:
     """The lock and the apply statement of an entity; only names from its file go into them, never values."""
-    columns = tuple(entity.columns)
+    columns = (*entity.columns, *entity.marks)
     lines = ""
     if entity.lines:
         line_columns = tuple(entity.lines.columns)
@@ -93,7 +92,7 @@ def apply(
                 "entity": entity.label,
                 "provenance": provenance,
                 "locked": encoding.dumps([row[0] for row in locked]),
-                "rows": encoding.dumps([asdict(version) for version in waiting.values()]),
+                "rows": encoding.dumps(list(waiting.values())),
                 "noise": NOISE,
             },
         )

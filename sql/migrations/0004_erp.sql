@@ -14,7 +14,8 @@
 --   provenance, event_id                       who brought the version that stands here
 --   deleted_at                                 gone at the source; the row stays
 
--- What is bought and sold, with the source's own stock figures; erp.stock adds what was adjusted since.
+-- What is bought and sold, with the source's own stock figures and when they were last told; erp.stock adds what was
+-- adjusted since.
 create table if not exists erp.products (
     organization_id text collate "C" not null,
     source_id text collate "C" not null,
@@ -41,6 +42,7 @@ create table if not exists erp.products (
     locations jsonb,
     custom_fields jsonb,
     created_time timestamptz,
+    stock_read_at timestamptz,
     source_modified_at timestamptz,
     settled boolean not null default false,
     observed_at timestamptz not null,
@@ -630,7 +632,7 @@ select p.organization_id,
        p.name,
        p.sku,
        p.stock_on_hand as own_stock_on_hand,
-       p.observed_at,
+       p.stock_read_at,
        coalesce(since.quantity, 0) as adjusted_since,
        p.stock_on_hand + coalesce(since.quantity, 0) as stock_on_hand,
        p.available_stock + coalesce(since.quantity, 0) as available_stock,
@@ -641,6 +643,6 @@ select p.organization_id,
          from erp.stock_ledger l
         where l.organization_id = p.organization_id
           and l.item_id = p.source_id
-          and l.effective_at > p.observed_at
+          and l.effective_at > p.stock_read_at
        ) since
  where p.deleted_at is null;

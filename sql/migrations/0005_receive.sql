@@ -40,7 +40,7 @@ begin
                case when errors is null or payload is not null then coalesce(payload, body)::jsonb else 'null' end,
                coalesce(convert_to(body, 'UTF8'), decode(body64, 'base64'))
           from incoming
-        on conflict (idempotency_key) do nothing
+        on conflict do nothing  -- of any kind: two at the same moment meet at the id first, which follows from the key
         returning id, rank, validation_errors
     ), ready as (
         insert into tidemark.ready_events (id, rank) select id, rank from stored where validation_errors is null returning 1

@@ -1,12 +1,20 @@
 -- Least privilege: each function runs as its role and can do no more than its work. Tests try every verb as every role.
 
-revoke all on function tidemark.receive(jsonb, integer), tidemark.not_stored(jsonb, uuid[], text[]) from public;
+-- Postgres lets everybody execute every function unless told otherwise.
+revoke all on all functions in schema tidemark, erp from public;
+revoke all on function public.app_now(), public.tds_update_timestamp(), public.tds_calculate_run_duration(),
+      public.tds_cleanup_old_inbox_events(integer, integer), public.tds_cleanup_old_sync_logs(integer, integer),
+      public.tds_get_queue_stats(), public.tds_get_health_summary() from public;
+grant execute on function public.app_now() to tidemark_worker, tidemark_status, tidemark_operator, tidemark_migrate;
+grant execute on function tidemark.total(text), public.tds_get_queue_stats(), public.tds_get_health_summary() to tidemark_status;
+
+-- ingest: stores events, and nothing else
 grant execute on function tidemark.receive(jsonb, integer) to tidemark_ingest;
 
 -- worker: applies events
 grant usage on sequence tidemark.token to tidemark_worker;
 grant select, update (is_valid, moved_to_queue, processed_at, validation_errors) on public.tds_inbox_events to tidemark_worker;
-grant select, insert, update on public.tds_sync_queue to tidemark_worker;
+grant select, insert, update, delete on public.tds_sync_queue to tidemark_worker;
 grant insert on public.tds_sync_logs, public.tds_audit_trail to tidemark_worker;
 grant select, insert, update on public.tds_dead_letter_queue, public.tds_alerts to tidemark_worker;
 grant select on public.tds_configuration, tidemark.settings to tidemark_worker;

@@ -8,7 +8,7 @@ update tidemark.bells set rung_at = null where function = :function;
 -- name: is_needed
 -- Whether work waits that nobody was rung for lately.
 select exists (select from tidemark.ready_events r where r.rank < app_now() + interval '5 minutes'
-                and not exists (select from tidemark.receipts x where r.id = any (x.ids)))
+                and r.id not in (select unnest(x.ids) from tidemark.receipts x))
     or exists (select from public.tds_sync_queue q
                 where q.status in ('pending', 'retry') and coalesce(q.next_retry_at, q.created_at) <= app_now())
     or exists (select from tidemark.receipts x where x.leased_until < app_now())

@@ -9,7 +9,7 @@ select tidemark.receive(d -> 'events', (d ->> 'refused')::integer) from (select 
 with picked as (
     select r.id
       from tidemark.ready_events r
-     where not exists (select from tidemark.receipts x where r.id = any (x.ids))
+     where r.id not in (select unnest(x.ids) from tidemark.receipts x)
      order by r.rank
      limit :limit
        for update of r skip locked
@@ -22,15 +22,17 @@ returning token;
 
 -- name: take
 -- Lock a receipt with its events, first to be applied first; those that somebody else is at are left out.
--- The lock keeps a sweep from taking the receipt away from work that is slow but alive.
-select i.id, i.entity_type::text, i.source_entity_id, i.operation_type::text, i.organization_id, i.received_at, i.source_modified_at,
-       i.content_hash, i.payload_path, i.raw_payload::text
-  from tidemark.receipts x
-  join tidemark.ready_events r on r.id = any (x.ids)
-  join public.tds_inbox_events i on i.id = r.id
- where x.token = :token
- order by r.rank, r.id
-   for update of r, x skip locked;
+-- The lock keeps a sweep from taking the receipt away from work that is slow but alive. One JSON text for all: reading
+-- it costs the driver a fifth of reading rows.
+select json_agg(t)::text
+  from (select i.id, i.entity_type, i.source_entity_id, i.operation_type, i.organization_id, i.received_at, i.source_modified_at,
+               i.content_hash, i.payload_path, i.raw_payload::text as payload
+          from tidemark.receipts x
+          join tidemark.ready_events r on r.id = any (x.ids)
+          join public.tds_inbox_events i on i.id = r.id
+         where x.token = :token
+         order by r.rank, r.id
+           for update of r, x skip locked) t;
 
 -- name: settle
 -- Give a receipt back.

@@ -102,12 +102,13 @@ returning q.id, q.token, q.attempt_count;
 
 -- name: take
 -- The event behind a leased row, locked until the transaction ends; none when the lease was lost.
-select i.id, i.entity_type::text, i.source_entity_id, i.operation_type::text, i.organization_id, i.received_at, i.source_modified_at,
-       i.content_hash, i.payload_path, i.raw_payload::text
-  from public.tds_sync_queue q
-  join public.tds_inbox_events i on i.id = q.inbox_event_id
- where q.id = :id and q.token = :token and q.status = 'processing'
-   for update of q;
+select json_agg(t)::text
+  from (select i.id, i.entity_type, i.source_entity_id, i.operation_type, i.organization_id, i.received_at, i.source_modified_at,
+               i.content_hash, i.payload_path, i.raw_payload::text as payload
+          from public.tds_sync_queue q
+          join public.tds_inbox_events i on i.id = q.inbox_event_id
+         where q.id = :id and q.token = :token and q.status = 'processing'
+           for update of q) t;
 
 -- name: complete
 -- Finish a leased event, if the lease is still ours.

@@ -5,7 +5,7 @@
 -- statement, on a fresh snapshot: deciding here, on what was seen before the wait, wrote lines of two versions.
 select d.source_id
   from erp.@table@ d
- where d.organization_id = :organization and d.source_id in (select jsonb_array_elements_text(:ids::jsonb))
+ where d.organization_id = :organization and d.source_id = any (array(select jsonb_array_elements_text(:ids::jsonb)))
  order by d.source_id
    for update;
 
@@ -18,11 +18,12 @@ with incoming as materialized (
            id text, event uuid, path text[], operation public.tds_operation_type, stamp timestamptz, settled boolean,
            observed timestamptz, hash text, tied boolean, hinted boolean, partial boolean, columns jsonb, lines jsonb)
 ), old as materialized (
-    select d.source_id, d as was
+    -- These rows are locked, so they stay where they are: the updates below find them again by their place.
+    select d.source_id, d.ctid as place, d as was
       from erp.@table@ d
-     where d.organization_id = :organization and d.source_id in (select jsonb_array_elements_text(:locked::jsonb))
+     where d.organization_id = :organization and d.source_id = any (array(select jsonb_array_elements_text(:locked::jsonb)))
 ), judged as materialized (
-    select i.*, o.was, o.source_id is null as is_new, e.raw_payload #> i.path as document,
+    select i.*, o.was, o.place, o.source_id is null as is_new, e.raw_payload #> i.path as document,
            (i.version, i.settled, i.observed, i.hash)
                > (coalesce((o.was).source_modified_at, '-infinity'), (o.was).settled, (o.was).observed_at, (o.was).detail_hash) as is_newer,
            i.hash = (o.was).detail_hash and (i.operation = 'delete') = ((o.was).deleted_at is not null) as is_same,
@@ -44,13 +45,13 @@ with incoming as materialized (
            detail_hash = v.hash, detail_stale = false, ambiguous = v.is_tie or v.tied, provenance = :provenance, event_id = v.event,
            deleted_at = case when v.operation = 'delete' then v.version end, updated_at = app_now()
       from verdicts v
-     where d.organization_id = :organization and d.source_id = v.id and v.is_newer and not (v.is_same and v.is_level)
+     where d.ctid = v.place and v.is_newer and not (v.is_same and v.is_level)
     returning d.source_id
 ), marked as (
     update erp.@table@ d
        set ambiguous = d.ambiguous or v.is_tie, detail_stale = d.detail_stale or v.is_hint
       from verdicts v
-     where d.organization_id = :organization and d.source_id = v.id and not v.is_newer and (v.is_tie or v.is_hint)
+     where d.ctid = v.place and not v.is_newer and (v.is_tie or v.is_hint)
 ), inserted as (
     insert into erp.@table@ (
            organization_id, source_id, @columns@, source_modified_at, settled, observed_at, detail_document, detail_hash, ambiguous,
@@ -69,22 +70,29 @@ with incoming as materialized (
 ), audited as (
     insert into public.tds_audit_trail (
            id, entity_type, entity_id, operation, old_value, new_value, changed_fields, changed_by, change_source, sync_queue_id)
-    select w.event, :entity, w.id,
-           case when w.operation = 'delete' then 'delete' when w.is_new then 'create' else 'update' end::public.tds_operation_type,
-           c.old_value, case when w.is_new then w.columns else c.new_value end, c.changed_fields, 'tidemark', :provenance, w.event
+    select w.event, :entity::public.tds_entity_type, w.id, case when w.operation = 'delete' then 'delete' else 'create' end::public.tds_operation_type,
+           null, w.columns, null, 'tidemark', :provenance::public.tds_source_type, w.event
       from written w
-      left join lateral (
-           select jsonb_object_agg(key, o.value) as old_value, jsonb_object_agg(key, n.value) as new_value, jsonb_agg(key) as changed_fields
-             from jsonb_each(coalesce((w.was).detail_document, '{}')) o
-             full join jsonb_each(coalesce(w.document, '{}')) n using (key)
-            where o.value is distinct from n.value and key !~ :noise and (n.value is not null or not w.partial)
-      ) c on not w.is_new
+     where w.is_new
+    union all
+    select w.event, :entity::public.tds_entity_type, w.id, case when w.operation = 'delete' then 'delete' else 'update' end::public.tds_operation_type,
+           c.old_value, c.new_value, c.changed_fields, 'tidemark', :provenance::public.tds_source_type, w.event
+      from written w
+     cross join lateral (
+           select jsonb_object_agg(k.key, (w.was).detail_document -> k.key) as old_value, jsonb_object_agg(k.key, w.document -> k.key) as new_value,
+                  jsonb_agg(k.key) as changed_fields
+             from (select n.key from jsonb_each(w.document) n where n.value is distinct from (w.was).detail_document -> n.key
+                   union all
+                   select o.key from jsonb_object_keys((w.was).detail_document) o (key) where not w.partial and not w.document ? o.key) k
+            where k.key !~ :noise
+      ) c
+     where not w.is_new
     on conflict do nothing
 ), @lines@ asked as (
     insert into tidemark.refetches as r (organization_id, entity_type, source_entity_id, reason)
     select :organization, :entity, v.id, case when v.is_tie or v.tied then 'ambiguous' else 'hint' end
       from verdicts v
-     where v.operation <> 'delete' and not v.settled and (v.stamp is null or v.is_tie or v.tied or v.hinted)
+     where v.hinted or (v.operation <> 'delete' and not v.settled and (v.stamp is null or v.is_tie or v.tied))
      order by v.id collate "C"
     on conflict (organization_id, entity_type, source_entity_id)
     do update set requests = r.requests + 1, reason = excluded.reason

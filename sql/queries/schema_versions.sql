@@ -14,6 +14,10 @@ create table if not exists public.tds_schema_versions (
 -- One migrator at a time; given back with the transaction.
 select pg_advisory_xact_lock(hashtext('tidemark'), hashtext('migrate'));
 
+-- name: limit_waiting
+-- How long to wait for any lock, until the transaction ends.
+select set_config('lock_timeout', :milliseconds, true);
+
 -- name: applied
 -- What has run, oldest first.
 select version, name, checksum from public.tds_schema_versions order by version;

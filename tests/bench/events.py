@@ -34,7 +34,7 @@ def item(number: int, *, record: int | None = None) -> bytes:
 
 def invoice(number: int) -> bytes:
     """An invoice's webhook, with three lines."""
-    at = (START + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%S+0000")
+    at = (START + timedelta(seconds=number % 10_000_000)).strftime("%Y-%m-%dT%H:%M:%S+0000")
     identifier = f"9821{number:012}"
     lines = [
         {"line_item_id": f"{identifier}{line}", "item_id": f"9820{line:012}", "name": "Lamp of brass", "quantity": 2, "rate": 12.5,

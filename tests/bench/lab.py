@@ -145,19 +145,25 @@ def database(cluster: Cluster, name: str, *, empty: bool = False) -> Iterator[Da
 
 def postgres_cpu(cluster: Cluster) -> float:
     """Seconds of CPU that the server has used so far: the postmaster, its children, and those it has buried."""
-    postmaster = cluster.pid
-    total = 0
+    return sum(
+        sum(times) if pid == cluster.pid else sum(times[:2])
+        for pid, parent, _, times in _processes()
+        if cluster.pid in (pid, parent)
+    )
+
+
+def cpu_of(program: subprocess.Popen[bytes]) -> float:
+    """Seconds of CPU that a program of ours and all its children have used so far."""
+    return sum(sum(times[:2]) for _, _, session, times in _processes() if session == program.pid)
+
+
+def _processes() -> Iterator[tuple[int, int, int, list[float]]]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            text = path.read_text()
+            fields = path.read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        fields = text.rpartition(")")[2].split()
-        if int(path.parent.name) == postmaster:
-            total += sum(map(int, fields[11:15]))
-        elif int(fields[1]) == postmaster:
-            total += sum(map(int, fields[11:13]))
-    return total / TICK
+        yield int(path.parent.name), int(fields[1]), int(fields[3]), [int(ticks) / TICK for ticks in fields[11:15]]
 
 
 # Programs --------------------------------------------------------------------------------------------------------
@@ -212,7 +218,9 @@ def framework(source: Path, target: str, port: int) -> list[str]:
     return [str(script), "--source", str(source), "--target", target, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def wait_for(port: int, path: str = "/", seconds: float = 30, *, method: str = "GET", body: bytes = b"", headers: Mapping[str, str] = {}) -> int:
+def wait_for(
+    port: int, path: str = "/", seconds: float = 30, *, method: str = "GET", body: bytes = b"", headers: Mapping[str, str] = {}
+) -> int:
     """The status of the first HTTP answer from a port."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -230,7 +238,7 @@ def wait_for(port: int, path: str = "/", seconds: float = 30, *, method: str = "
 
 
 def workers(environment: Mapping[str, str], processes: int = 1) -> list[dict[str, Any]]:
-    """Run `process.process` in so many processes at once until nothing waits; their reports."""
+    """Run `process.process` in so many processes at once until nothing waits or their time is up; their reports."""
     command = [sys.executable, "-m", "tests.bench.worker"]
     surroundings = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
     started = [
@@ -281,20 +289,20 @@ class Result:
 
     def show(self) -> None:
         """Print the tables and write .tidemark/bench/<name>.json."""
-        print(f"\n== {self.name}")
+        say(f"\n== {self.name}")
         if self.numbers:
             columns = list(dict.fromkeys(key for row in self.numbers for key in row))
-            table([columns, *[[_shown(row.get(column, "")) for column in columns] for row in self.numbers]])
+            table([columns, *[[shown(row.get(column, "")) for column in columns] for row in self.numbers]])
         if self.goals:
             head = ["goal", "wanted", "measured", "ratio", ""]
             sign = {True: ">=", False: "<="}
             table([head, *[
-                [each.what, f"{sign[each.at_least]} {_shown(each.wanted)}{each.unit}", f"{_shown(each.measured)}{each.unit}",
-                 _shown(each.measured / each.wanted if each.wanted else 0.0), "ok" if each.is_met else "miss"]
+                [each.what, f"{sign[each.at_least]} {shown(each.wanted)}{each.unit}", f"{shown(each.measured)}{each.unit}",
+                 shown(each.measured / each.wanted if each.wanted else 0.0), "ok" if each.is_met else "miss"]
                 for each in self.goals
             ]])  # fmt: skip
         for note in self.notes:
-            print(f"   {note}")
+            say(f"   {note}")
         document = {
             "name": self.name, "at": datetime.now(UTC).isoformat(), "cpus": os.cpu_count(), "load": os.getloadavg(),
             "goals": [{**vars(each), "ok": each.is_met} for each in self.goals], "numbers": self.numbers, "notes": self.notes,
@@ -306,25 +314,45 @@ def table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows in aligned columns, the first one as their head."""
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     for row in rows:
-        print("  " + "  ".join(text.ljust(width) if not at else text.rjust(width) for at, (text, width) in enumerate(zip(row, widths, strict=True))))
+        say(
+            "  "
+            + "  ".join(
+                text.ljust(width) if not at else text.rjust(width) for at, (text, width) in enumerate(zip(row, widths, strict=True))
+            )
+        )
 
 
-def _shown(value: Any) -> str:
+def say(text: str) -> None:
+    """Write a line at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def shown(value: Any) -> str:
+    """A number as people read it."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def alternate(rounds: int, contenders: Mapping[str, Callable[[int], dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """Run the contenders in turn, so often; the median of each of their numbers, with `min` and `max` of the first one."""
-    seen: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
+def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each number, and the least and the greatest of the first one."""
+    first = next(iter(runs[0]))
+    found = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+    return {**found, "min": min(run[first] for run in runs), "max": max(run[first] for run in runs)}
+
+
+def alternate(rounds: int, contenders: Mapping[str, Callable[[], Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """Run the contenders in turn, so often; the medians of each."""
+    runs: dict[str, list[Mapping[str, float]]] = {name: [] for name in contenders}
     for number in range(rounds):
         for name, run in contenders.items():
-            seen[name].append(run(number))
-            print(f"   round {number + 1}: {name}: " + ", ".join(f"{key} {_shown(value)}" for key, value in seen[name][-1].items()), flush=True)
-    found = {}
-    for name, runs in seen.items():
-        first = next(iter(runs[0]))
-        medians = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        found[name] = {**medians, "min": min(run[first] for run in runs), "max": max(run[first] for run in runs)}
-    return found
+            runs[name].append(run())
+            said = ", ".join(f"{key} {shown(value)}" for key, value in runs[name][-1].items())
+            say(f"   round {number + 1}: {name}: {said}")
+    return {name: medians(each) for name, each in runs.items()}
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value below which `share` percent of the ordered values lie."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]

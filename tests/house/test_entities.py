@@ -49,9 +49,7 @@ REFERENCES = {"customer_id", "vendor_id", "item_id", "invoice_id", "salesorder_i
 def tables() -> dict[str, list[tuple[str, str]]]:
     """Each table of the migration with its columns, in order, and what follows their names."""
     found = {}
-    for name, body in re.findall(
-        r"^create table if not exists erp\.(\w+) \(\n(.*?)^\)", MIGRATION, re.MULTILINE | re.DOTALL
-    ):
+    for name, body in re.findall(r"^create table if not exists erp\.(\w+) \(\n(.*?)^\)", MIGRATION, re.MULTILINE | re.DOTALL):
         lines = [line.strip().rstrip(",") for line in body.splitlines()]
         found[name] = [(line.split()[0], line.split(" ", 1)[1]) for line in lines]
     return found
@@ -63,7 +61,8 @@ def typed(columns: Mapping[str, Column]) -> list[tuple[str, str]]:
 
 def wanted() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     for entity in ENTITIES:
-        yield entity.table, [*KEY, *typed(entity.columns), *RECORD, ("primary", "key (organization_id, source_id)")]
+        marks = [(mark, TYPES[Kind.INSTANT]) for mark in entity.marks]
+        yield entity.table, [*KEY, *typed(entity.columns), *marks, *RECORD, ("primary", "key (organization_id, source_id)")]
         if entity.lines:
             key = ("primary", "key (organization_id, source_id, line_no)")
             yield entity.lines.table, [*KEY, ("line_no", "integer not null"), *typed(entity.lines.columns), key]

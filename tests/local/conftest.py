@@ -3,13 +3,17 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
 import pg8000.native
 import pytest
+from google.cloud import tasks_v2
 
 from deploy.local.postgres import Cluster
+from tests.local.client import running
+from tests.local.worker import Worker, serving
 
 _numbers = count(1)
 
@@ -43,3 +47,17 @@ def database_url(cluster: Cluster) -> str:
     connection.run(f"create database {name}")
     connection.close()
     return cluster.url(name)
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    """Somebody who receives tasks."""
+    with serving() as listening:
+        yield listening
+
+
+@pytest.fixture
+def client(database_url: str) -> Iterator[tasks_v2.CloudTasksClient]:
+    """A client of a look-alike of its own."""
+    with running(database_url, shortest_deadline=timedelta(seconds=0.1)) as (_, found):
+        yield found

@@ -1,5 +1,5 @@
 -- Every statement takes one JSON document, :given, and answers one JSON document a row:
--- so each is a single message and a transaction of its own.
+-- so each is a single message and a transaction of its own. Answers are json, not jsonb, which would arrive as Decimal.
 
 -- name: schema
 -- Two programs that start at once would both create; the lock lets one go first.
@@ -57,7 +57,7 @@ insert into local_tasks.queues as q (name, dispatches_per_second, burst, concurr
 select g.name, g.rate, g.burst, g.concurrency, g.retry, g.burst
 from jsonb_to_record(:given) as g(name text, rate double precision, burst integer, concurrency integer, retry jsonb)
 on conflict (name) do nothing
-returning to_jsonb(q);
+returning to_json(q);
 
 -- name: change_queue
 -- A queue that does not exist yet is created, as the service does.
@@ -67,23 +67,27 @@ from jsonb_to_record(:given) as g(name text, rate double precision, burst intege
 on conflict (name) do update
 set dispatches_per_second = excluded.dispatches_per_second, burst = excluded.burst, concurrency = excluded.concurrency,
     retry = excluded.retry, tokens = least(q.tokens, excluded.burst)
-returning to_jsonb(q);
+returning to_json(q);
 
 -- name: get_queue
-select to_jsonb(q) from local_tasks.queues q, jsonb_to_record(:given) as g(name text) where q.name = g.name;
+select to_json(q) from local_tasks.queues q, jsonb_to_record(:given) as g(name text) where q.name = g.name;
 
 -- name: list_queues
-select to_jsonb(q)
+select to_json(q)
 from local_tasks.queues q, jsonb_to_record(:given) as g(parent text, after text, size integer)
-where starts_with(q.name, g.parent) and q.name collate "C" > g.after collate "C"
+where starts_with(q.name, g.parent || '/queues/') and q.name collate "C" > g.after collate "C"
 order by q.name collate "C"
 limit (select (cast(:given as jsonb) ->> 'size')::integer);
 
--- name: set_queue_state
-update local_tasks.queues q set state = g.state
-from jsonb_to_record(:given) as g(name text, state text)
+-- name: pause_queue
+update local_tasks.queues q set state = 'PAUSED' from jsonb_to_record(:given) as g(name text)
 where q.name = g.name
-returning to_jsonb(q);
+returning to_json(q);
+
+-- name: resume_queue
+update local_tasks.queues q set state = 'RUNNING' from jsonb_to_record(:given) as g(name text)
+where q.name = g.name
+returning to_json(q);
 
 -- name: purge_queue
 -- Tasks that are just being dispatched go too; their answer will find nobody.
@@ -99,7 +103,7 @@ buried as (
     set finished_at = now(), outcome = 'purged', token = null, request = null
     from gone where t.name = gone.name
 )
-update local_tasks.queues q set purged_at = now() from given g where q.name = g.name returning to_jsonb(q);
+update local_tasks.queues q set purged_at = now() from given g where q.name = g.name returning to_json(q);
 
 -- name: create_tasks
 -- Only the tasks that were made come back: a name that is missing was taken.
@@ -125,16 +129,16 @@ select g.name, g.queue, g.is_named, g.is_doubled, g.request, g.retry, g.deadline
 from given g
 order by g.name collate "C"
 on conflict (name) do nothing
-returning jsonb_build_object('name', t.name, 'created_at', t.created_at, 'scheduled_at', t.scheduled_at);
+returning json_build_object('name', t.name, 'created_at', t.created_at, 'scheduled_at', t.scheduled_at);
 
 -- name: get_task
-select to_jsonb(t) from local_tasks.tasks t, jsonb_to_record(:given) as g(name text)
+select to_json(t) from local_tasks.tasks t, jsonb_to_record(:given) as g(name text)
 where t.name = g.name and t.finished_at is null;
 
 -- name: list_tasks
-select to_jsonb(t)
-from local_tasks.tasks t, jsonb_to_record(:given) as g(queue text, after text)
-where t.queue = g.queue and t.finished_at is null and t.name collate "C" > g.after collate "C"
+select to_json(t)
+from local_tasks.tasks t, jsonb_to_record(:given) as g(parent text, after text)
+where t.queue = g.parent and t.finished_at is null and t.name collate "C" > g.after collate "C"
 order by t.name collate "C"
 limit (select (cast(:given as jsonb) ->> 'size')::integer);
 
@@ -143,7 +147,7 @@ update local_tasks.tasks t
 set finished_at = now(), outcome = 'deleted', token = null, request = null
 from jsonb_to_record(:given) as g(name text)
 where t.name = g.name and t.finished_at is null
-returning to_jsonb(t);
+returning to_json(t);
 
 -- name: run_task
 -- Ready at once and past every limit of its queue; one that is being dispatched stays as it is.
@@ -153,16 +157,17 @@ set scheduled_at = case when t.token is null then now() else t.scheduled_at end,
     is_forced = t.token is null
 from jsonb_to_record(:given) as g(name text)
 where t.name = g.name and t.finished_at is null
-returning to_jsonb(t);
+returning to_json(t);
 
 -- name: claim
--- Lease what is ready, as far as each queue's rate and concurrency and our own room allow.
+-- Lease what is ready, as far as each queue's rate and concurrency and our own room allow; and say in how many seconds
+-- more may be ready by the clock alone. One statement sees one moment, so nothing becomes ready between the two.
 with given as (
     select g.room, make_interval(secs => g.lease_seconds) as lease
     from jsonb_to_record(:given) as g(room integer, lease_seconds double precision)
 ),
 open as (
-    select q.name, q.retry,
+    select q.name, q.dispatches_per_second,
         least(q.burst, q.tokens + extract(epoch from now() - q.refilled_at) * q.dispatches_per_second) as tokens,
         q.concurrency - (
             select count(*) from local_tasks.tasks t where t.queue = q.name and t.token is not null and t.ready_at > now()
@@ -205,32 +210,28 @@ claimed as (
     where t.name = picked.name
     returning t.*
 )
-select jsonb_build_object(
-    'name', c.name, 'token', c.token, 'request', c.request, 'deadline_seconds', c.deadline_seconds, 'is_doubled', c.is_doubled,
-    'dispatches', c.dispatches, 'executions', c.executions, 'last_status', c.last_status,
-    'eta', extract(epoch from c.scheduled_at), 'age_seconds', extract(epoch from now() - c.first_dispatch_at),
-    'retry', q.retry || coalesce(c.retry, '{}')
-)
-from claimed c join local_tasks.queues q on q.name = c.queue;
-
--- name: next_due
--- Seconds until something may become ready by the clock alone; null when nothing will.
-select to_jsonb(extract(epoch from least(
-    (
-        select min(due.ready_at) from local_tasks.queues q
-        cross join lateral (
-            select t.ready_at from local_tasks.tasks t
-            where t.queue = q.name and t.finished_at is null and t.ready_at > now()
-            order by t.ready_at limit 1
-        ) due
-    ),
-    (
-        select min(q.refilled_at + make_interval(secs => (1 - q.tokens) / q.dispatches_per_second))
-        from local_tasks.queues q
-        where q.state = 'RUNNING' and q.tokens < 1
-            and exists (select from local_tasks.tasks t where t.queue = q.name and t.finished_at is null and t.ready_at <= now())
-    )
-) - clock_timestamp()));
+select json_build_object(
+    'tasks', coalesce((
+        select json_agg(json_build_object(
+            'name', c.name, 'token', c.token, 'request', c.request, 'deadline_seconds', c.deadline_seconds,
+            'is_doubled', c.is_doubled, 'dispatches', c.dispatches, 'executions', c.executions, 'last_status', c.last_status,
+            'eta', extract(epoch from c.scheduled_at), 'age_seconds', extract(epoch from now() - c.first_dispatch_at),
+            'retry', q.retry || coalesce(c.retry, '{}')
+        ))
+        from claimed c join local_tasks.queues q on q.name = c.queue
+    ), '[]'),
+    'wait_seconds', extract(epoch from least(
+        (
+            select min(due.ready_at) from local_tasks.queues q
+            cross join lateral (
+                select t.ready_at from local_tasks.tasks t
+                where t.queue = q.name and t.finished_at is null and t.ready_at > now()
+                order by t.ready_at limit 1
+            ) due
+        ),
+        (select now() + min(make_interval(secs => (1 - o.tokens) / o.dispatches_per_second)) from open o where o.tokens < 1)
+    ) - clock_timestamp())
+);
 
 -- name: finish
 -- Write the outcomes of attempts; an attempt whose lease went to someone else changes nothing.

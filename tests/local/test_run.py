@@ -1,0 +1,203 @@
+"""`make run`: starts from nothing, says where it is, and leaves nothing behind, however it ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from common import settings
+from deploy import environment
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+READY = re.compile(r"Ready after")
+SECONDS = 60
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("run")]
+
+
+class Run:
+    """One `python -m deploy.local.run` with a state directory of its own, and what it has said."""
+
+    def __init__(self, state: Path, **variables: str) -> None:
+        self.state = state
+        self.said = state.parent / f"said-{time.monotonic_ns()}"
+        kept = {name: value for name, value in os.environ.items() if name.lower() not in settings.Settings.__dataclass_fields__}
+        environ = kept | {"TIDEMARK_STATE": str(state), "PORT": "0", "DEMO": "0", "HOME": str(state.parent)} | variables
+        with self.said.open("w") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "deploy.local.run"],
+                cwd=ROOT,
+                env=environ,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def text(self) -> str:
+        return self.said.read_text()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return environment.load(self.state / "env")
+
+    def until(self, pattern: str | re.Pattern[str]) -> None:
+        """Wait until it says something."""
+        give_up = time.monotonic() + SECONDS
+        while not re.search(pattern, self.text):
+            assert self.process.poll() is None, self.text
+            assert time.monotonic() < give_up, self.text
+            time.sleep(0.05)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(SECONDS)
+
+    def get(self, path: str) -> tuple[int, dict]:
+        connection = http.client.HTTPConnection(urlsplit(self.variables["FUNCTIONS_URL"]).netloc, timeout=10)
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.variables['ADMIRAL_TOKEN']}"})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def left(self) -> list[str]:
+        """The command lines of processes of this directory that are still there, after a moment to end in."""
+        give_up = time.monotonic() + 15
+        while found := processes_of(self.state):
+            if time.monotonic() > give_up:
+                break
+            time.sleep(0.1)
+        return found
+
+
+def processes_of(state: Path) -> list[str]:
+    lines = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+    return [line for line in lines if str(state) in line]
+
+
+@pytest.fixture
+def state():
+    home = Path(tempfile.mkdtemp(prefix="tidemark-run-"))
+    home.chmod(0o711)
+    yield home / "state"
+    for process in psutil.process_iter(["cmdline"]):
+        if str(home) in " ".join(process.info["cmdline"] or ()):
+            process.kill()
+    shutil.rmtree(home)
+
+
+@contextmanager
+def running(state: Path, **variables: str):
+    run = Run(state, **variables)
+    try:
+        run.until(READY)
+        yield run
+    finally:
+        run.end()
+
+
+def test_it_starts_from_nothing_keeps_its_secrets_and_leaves_no_process(state):
+    with running(state) as first:
+        assert first.get("/health/ready")[0] == 200
+        assert first.get("/queue/stats")[0] == 200
+        written = first.variables
+        assert stat.S_IMODE((state / "env").stat().st_mode) == 0o600
+        sourced = subprocess.run(
+            ["sh", "-c", f". {state}/env; echo $DATABASE_URL $ADMIRAL_TOKEN"], capture_output=True, text=True, check=True
+        )
+        assert sourced.stdout.split() == [written["DATABASE_URL"], written["ADMIRAL_TOKEN"]]
+        twin = Run(state)
+        assert twin.process.wait(SECONDS) == 1
+        assert "it already runs here" in twin.text
+        assert first.end() == 0
+        assert first.left() == []
+    assert not any(
+        value in first.text for name, value in written.items() if name in {"ADMIRAL_TOKEN", "SECRET_KEY", "ZOHO_WEBHOOK_SECRETS"}
+    )
+
+    # What somebody sourced and exported leads to our own server: it must be started all the same.
+    began = time.monotonic()
+    with running(state, DATABASE_URL=written["DATABASE_URL"], DEMO="no") as second:
+        assert time.monotonic() - began < 20
+        assert "migrations" not in second.text
+        for name in ("ADMIRAL_TOKEN", "SECRET_KEY", "ZOHO_WEBHOOK_SECRETS", "ZOHO_ORGANIZATION_ID"):
+            assert second.variables[name] == written[name]
+        assert second.end(signal.SIGINT) == 0
+        assert second.left() == []
+
+
+def test_a_port_that_is_taken_is_said_and_another_one_is_used(state):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with running(state, PORT=str(port)) as run:
+            assert f"Port {port} is taken, so it is port {run.variables['PORT']} now." in run.text
+            assert int(run.variables["PORT"]) > port
+            assert run.get("/health/live") == (200, {"status": "ok", "alive": True})
+
+
+def test_killed_itself_it_takes_everything_with_it_and_the_next_start_works(state):
+    with running(state) as run:
+        run.process.kill()
+        assert run.left() == []
+    with running(state):
+        pass
+
+
+def test_a_child_that_dies_is_named_with_the_end_of_its_log(state):
+    with running(state) as run:
+        os.kill(json.loads((state / "processes").read_text())["gateway"], signal.SIGKILL)
+        assert run.process.wait(SECONDS) == 1
+        assert "gateway was ended by SIGKILL" in run.text
+        assert "Listening at" in run.text
+        assert run.left() == []
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.7, 1.1])
+def test_stopped_while_it_starts_it_leaves_no_process(state, seconds):
+    run = Run(state)
+    time.sleep(seconds)
+    run.end()
+    assert run.left() == []
+
+
+def test_with_a_database_of_ones_own_no_server_is_started(state, database_url):
+    with running(state, DATABASE_URL=database_url) as run:
+        assert run.variables["DATABASE_URL"] == database_url
+        assert not (state / "postgres").exists()
+        assert run.get("/health/ready")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"), [({"PORT": "http"}, "PORT must be a number"), ({"HOST": "192.0.2.1"}, "cannot be listened on")]
+)
+def test_what_cannot_work_is_said_plainly(state, variables, said):
+    run = Run(state, **variables)
+    assert run.process.wait(SECONDS) == 1
+    assert said in run.text
+    assert "Traceback" not in run.text
+
+
+def test_the_demonstration_accounts_for_every_event(state):
+    with running(state, DEMO="1", DEMO_SEED="7", DEMO_DELIVERIES="300") as run:
+        run.until("Still serving")
+        assert "Every event is accounted for." in run.text
+        assert run.get("/queue/stats")[1]["pending"] == 0

@@ -1,0 +1,70 @@
+from dataclasses import FrozenInstanceError, fields
+from datetime import timedelta
+
+import pytest
+
+from common import settings
+from common.settings import Misconfigured, Settings, read
+
+LEAST = {"DATABASE_URL": "postgresql://localhost/x", "SECRET_KEY": "sixteen-characters"}
+
+
+def test_only_the_two_that_cannot_be_guessed_are_required():
+    assert {field.name.upper() for field in fields(Settings) if field.metadata["default"] is None} == LEAST.keys()
+    assert read(LEAST).database_url == LEAST["DATABASE_URL"]
+
+
+def test_every_fault_is_named_at_once():
+    with pytest.raises(Misconfigured) as fault:
+        read({"SECRET_KEY": "short", "DB_POOL": "many", "QUEUE": "post", "TRUSTED_PROXIES": "-1"})
+    assert all(name in str(fault.value) for name in ("DATABASE_URL", "SECRET_KEY", "DB_POOL", "QUEUE", "TRUSTED_PROXIES"))
+    assert "short" not in str(fault.value).replace("shorter", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("ZOHO_WEBHOOK_SECRETS", " a , b,, ", ("a", "b")),
+        ("CORS_ORIGINS", "", ()),
+        ("WEBHOOK_ENTITIES", "products", ("products",)),
+        ("WEBHOOK_BODY_LIMIT_BYTES", "1", 1),
+        ("BODY_TIMEOUT_SECONDS", "3", timedelta(seconds=3)),
+        ("FUNCTION_TIMEOUT_SECONDS", "540", timedelta(minutes=9)),
+        ("QUEUE", "sqs", "sqs"),
+        ("DATABASE_URL", "postgresql+asyncpg://h/d", "postgresql+asyncpg://h/d"),
+        ("DATABASE_URL", "postgres://h/d", "postgres://h/d"),
+        ("TRUSTED_PROXIES", "0", 0),
+    ],
+)
+def test_a_variable_is_read_by_its_kind(name, text, value):
+    assert getattr(read({**LEAST, name: text}), name.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "mysql://h/d"),
+        ("SECRET_KEY", "x" * 15),
+        ("DB_POOL", "0"),
+        ("DB_POOL", "1.5"),
+        ("WEBHOOK_BODY_LIMIT_BYTES", "-1"),
+        ("FUNCTION_TIMEOUT_SECONDS", "0"),
+        ("QUEUE", ""),
+    ],
+)
+def test_what_cannot_be_right_is_refused_by_name(name, text):
+    with pytest.raises(Misconfigured, match=name):
+        read({**LEAST, name: text})
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        read(LEAST).queue = "sqs"  # type: ignore[misc]
+
+
+def test_the_task_key_follows_from_the_secret_key_and_does_not_show_it():
+    now, before = read(LEAST | {"SECRET_KEY_PREVIOUS": "the-one-before-it"}), read(LEAST)
+    assert now.task_key == before.task_key == settings.task_key(LEAST["SECRET_KEY"])
+    assert now.task_keys == (now.task_key, settings.task_key("the-one-before-it"))
+    assert LEAST["SECRET_KEY"] not in now.task_key
