@@ -21,8 +21,8 @@ setup: $(INSTALLED) ## install everything into .venv, and nothing anywhere else
 run: $(INSTALLED) ## start Tidemark, show what it does, keep serving (PORT=8080, DEMO=0 only serves)
 	@exec $(BIN)/python -m deploy.local.run
 
-test: $(INSTALLED) ## run the tests (ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+test: $(INSTALLED) ## run the tests (TESTS="tests/flows", ARGS="-k name" for some of them)
+	@$(BIN)/python -m pytest -n auto $(TESTS) $(ARGS)
 
 check: $(INSTALLED) ## lint, check the types and the floors
 	@$(BIN)/ruff check .

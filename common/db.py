@@ -351,7 +351,7 @@ def call(role: str, name: str, document: Any, *, timeout: timedelta = STATEMENT)
 
     For the one or two hottest calls only; everything else takes parameters.
     """
-    statement = queries()[name].replace(":document", literal(encoding.dumps(document)))
+    statement = queries()[name].replace(":document", literal(encoding.rows(document)))
     message = f"{_opening(role, timeout, LOCK)}; {statement}; commit"
     with pool().connection(message, timeout.total_seconds() + CONNECT_SECONDS) as (_, rows):
         return rows[0][0]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import orjson
-
-MAX_DEPTH = 64
 
 
 def _plain(value: Any) -> Any:
@@ -24,8 +23,17 @@ def _plain(value: Any) -> Any:
 def dumps(value: Any) -> str:
     """`value` as JSON text. Money (Decimal) becomes a string, durations seconds, times RFC 3339.
 
-    Raises: TypeError for a type without a JSON form.
+    Raises: TypeError for a type without a JSON form; ValueError for NaN and infinities.
     """
+    text = _encoded(value, orjson.OPT_UTC_Z)
+    if b"null" in text and _is_unwritable(value):  # orjson writes NaN as null
+        message = "NaN and infinities have no JSON form"
+        raise ValueError(message)
+    return text.decode()
+
+
+def rows(value: Any) -> str:
+    """`value` as JSON text for Postgres: as `dumps`, without looking for NaN, which nothing that was decoded here can hold."""
     return _encoded(value, orjson.OPT_UTC_Z).decode()
 
 
@@ -48,6 +56,14 @@ def _encoded(value: Any, option: int) -> bytes:
             allow_nan=False,
         )
         return text.encode("utf-8", "replace")
+
+
+def _is_unwritable(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_is_unwritable, value.values()))
+    return isinstance(value, list | tuple) and any(map(_is_unwritable, value))
 
 
 def loads(text: str | bytes) -> Any:

@@ -247,6 +247,7 @@ def _row(reading: Reading, common: dict[str, Any]) -> dict[str, Any]:
         "flags": reading.flags,
         "errors": faults or None,
         "priority": entity.priority,
+        "rank": entity.rank,
         "hint": not reading.stamp and not faults,
         **common,
     }

@@ -42,16 +42,16 @@ def complete_first(
     tx: Transaction, outcomes: Sequence[Outcome], *, priorities: Mapping[str, int], attempts: int, worker: str
 ) -> int:
     """Write down first attempts that ended; how many there were."""
-    rows = encoding.dumps([outcome._asdict() for outcome in outcomes])
+    rows = encoding.rows([outcome._asdict() for outcome in outcomes])
     return int(
-        tx.value("queue.complete_first", rows=rows, priorities=encoding.dumps(priorities), attempts=attempts, worker=worker)
+        tx.value("queue.complete_first", rows=rows, priorities=encoding.rows(priorities), attempts=attempts, worker=worker)
     )
 
 
 def fail_first(tx: Transaction, failures: Sequence[Failure], *, priorities: Mapping[str, int], attempts: int, worker: str) -> int:
     """Write down first attempts that failed; how many of the events were still in the inbox."""
-    rows = encoding.dumps([failure._asdict() for failure in failures])
-    return int(tx.value("queue.fail_first", rows=rows, priorities=encoding.dumps(priorities), attempts=attempts, worker=worker))
+    rows = encoding.rows([failure._asdict() for failure in failures])
+    return int(tx.value("queue.fail_first", rows=rows, priorities=encoding.rows(priorities), attempts=attempts, worker=worker))
 
 
 def claim(tx: Transaction, *, limit: int, lease: timedelta, worker: str) -> list[Lease]:
@@ -74,7 +74,7 @@ def complete(tx: Transaction, lease: Lease, *, outcome: str, ambiguous: bool, wo
 
 def refuse(tx: Transaction, lease: Lease, errors: list[dict[str, Any]]) -> bool:
     """Whether the lease was still ours, so that the event is in quarantine now."""
-    return bool(tx.value("queue.refuse", id=lease.id, token=lease.token, errors=encoding.dumps(errors)))
+    return bool(tx.value("queue.refuse", id=lease.id, token=lease.token, errors=encoding.rows(errors)))
 
 
 def fail(tx: Transaction, lease: Lease, *, code: str, message: str, wait: timedelta, final: bool, worker: str) -> bool:

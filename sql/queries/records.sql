@@ -11,7 +11,7 @@ select d.source_id
 
 -- name: apply
 -- Write what is newer than what stands, with its lines, its audit and the refetches it calls for; the outcome of each.
--- No row for an id means that somebody inserted it meanwhile: lock and apply those again.
+-- No row for an id means that somebody inserted it meanwhile: all of it must be done again.
 with incoming as materialized (
     select r.*, case when r.operation = 'delete' then coalesce(r.stamp, r.observed) else coalesce(r.stamp, '-infinity') end as version
       from jsonb_to_recordset(:rows::jsonb) as r (

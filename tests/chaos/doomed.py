@@ -85,6 +85,10 @@ def _write(seconds: float, seed: int) -> None:
     """Send batches of versions of a few records, and apply whatever waits."""
     from tests.make import an_invoice, an_item, send
 
+    def unstamped(label: str, key: str, chance: random.Random) -> dict[str, Any]:
+        """One of few hints, so that it is a duplicate soon, and asks for a refetch each time."""
+        return {"entity_type": label, key: {f"{key}_id": f"hint-{chance.randint(1, 2)}", "reference_number": str(chance.randint(1, 3))}}
+
     chance, until = random.Random(seed), time.monotonic() + seconds
     while time.monotonic() < until:
         stamps = [f"2026-06-{chance.randint(1, 28):02}T{chance.randint(0, 23):02}:{chance.randint(0, 59):02}:{seed:02}Z" for _ in range(12)]
@@ -93,7 +97,9 @@ def _write(seconds: float, seed: int) -> None:
         records = [f"{moment}{chance.randint(1, 6)}" for _ in stamps]
         invoices = [an_invoice(record, at, lines=chance.randint(0, 4)) for record, at in zip(records, stamps, strict=True)]
         items = [an_item(record, at, name=at) for record, at in zip(records, stamps, strict=True)]
-        send("invoices", {"events": invoices + items})
+        hints = [unstamped("order", "salesorder", chance), unstamped("invoice", "invoice", chance)]
+        chance.shuffle(hints)
+        send("invoices", {"events": invoices + items + hints})
         process.process(f"writer-{seed}")
 
 

@@ -31,8 +31,8 @@ def backends(stack, own="tidemark"):
 def test_a_gateway_killed_under_load_loses_nothing_and_does_nothing_twice(stack):
     stack.start()
     with Load(stack.port, RATE) as load:
-        for _ in range(4):
-            load.wait_for(60)
+        for _ in range(3):
+            load.wait_for(50)
             stack.gateway.kill()
             stack.gateway.start()
         load.wait_for(60)

@@ -186,7 +186,7 @@ def ordered_audits(sql):
     """)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(requests=deliveries())
 @pytest.mark.usefixtures("ordered_audits")
 def test_any_order_any_duplication_and_any_batches_converge_to_the_newest(sql, requests):

@@ -266,7 +266,7 @@ def test_two_versions_applied_at_the_same_time_leave_lines_and_audit_of_the_newe
     assert checked(answers) == []
 
 
-def test_two_first_versions_at_the_same_time_meet_in_another_round(sql, threads, holding, checked):
+def test_of_two_first_versions_at_the_same_time_one_is_applied_after_the_other(sql, threads, holding, checked):
     first = send("invoices", an_invoice(at=at(1), lines=3))
     with holding(f"select from tds_inbox_events where id = '{first['event_id']}' for update") as blocked:
         # The first worker has inserted the record and now waits to say so; the second sees nothing to lock yet.

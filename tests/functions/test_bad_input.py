@@ -14,8 +14,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as chances
+from hypothesis import strategies as st
 
 from common import settings
 from common.flows import process
@@ -338,6 +342,72 @@ def test_when_it_cannot_be_stored_the_sender_is_told_when_to_send_it_again(shell
     configured(DATABASE_URL="postgresql://nobody@127.0.0.1:9/nothing")
     reply = shell(signed(zoho(None)))
     assert (reply.status, keeps_the_promises_of_a_refusal(reply)) == (503, True)
+
+
+# Whatever comes ----------------------------------------------------------------------------------------------------
+
+MANY = chances(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+TEXTS = st.text(max_size=12) | st.sampled_from(
+    ["\x00", "2026-06-09T09:45:44-0400", "9999-99-99", "1e999", "-0", "%00", "=&=", "delete"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.integers(2**63, 2**80),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(
+    ["item", "data", "events", "entity_type", "entity_id", "event_id", "event_type", "event_time", "organization_id"]
+) | st.sampled_from(["item_id", "name", "rate", "last_modified_time", "JSONString", "contact", "line_items", "locations"])
+PAYLOADS = st.recursive(
+    st.dictionaries(KEYS, VALUES, max_size=4), lambda inner: st.dictionaries(KEYS, inner, max_size=3), max_leaves=4
+)
+BODIES = (
+    st.binary(max_size=200)
+    | PAYLOADS.map(lambda value: json.dumps(value).encode())
+    | PAYLOADS.map(lambda value: json.dumps(value)[:-2].encode())
+    | st.dictionaries(KEYS, TEXTS, max_size=4).map(lambda fields: a_form(**fields))
+    | PAYLOADS.map(lambda value: a_form(JSONString=json.dumps(value)))
+    | st.lists(PAYLOADS | VALUES, max_size=4).map(lambda events: json.dumps({"events": events}).encode())
+)
+
+
+@SHELLS
+@MANY
+@given(body=BODIES, method=st.sampled_from(["POST", "PUT", "DELETE"]), query=st.sampled_from(["", "event=deleted", "a=%00&b=%ff"]))
+def test_whatever_is_signed_is_taken_and_kept(shell, body, method, query, sql: Sql):
+    sql("truncate tds_inbox_events, tidemark.duplicates, tidemark.ready_events")
+    reply = shell(signed(a_request("products", body, method=method, query=query)))
+    [[kept]] = sql("select (select count(*) from tds_inbox_events) + (select count(*) from tidemark.duplicates)")
+    assert reply.status == 202
+    assert kept == reply.json.get("total_events", 1)
+
+
+@MANY
+@given(body=BODIES)
+def test_whatever_was_taken_ends_in_one_state(body, sql: Sql):
+    sql("truncate tds_inbox_events, tidemark.duplicates, tidemark.ready_events, tds_sync_queue, tds_dead_letter_queue")
+    wsgi(signed(a_request("products", body)))
+    process.process()
+    assert sql("select count(*) from tds_sync_queue where status <> 'completed'") == [[0]]
+    assert sql("select count(*) from tds_inbox_events where processed_at is null") == [[0]]
+
+
+@SHELLS
+@MANY
+@given(
+    path=st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20),  # Flask's router refuses a line break by itself
+    body=st.binary(max_size=20),
+    headers=st.dictionaries(
+        st.sampled_from(
+            ["x-zoho-webhook-signature", "webhook-signature", "webhook-id", "webhook-timestamp", "x-webhook-key", "traceparent"]
+        ),
+        st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=90),
+    ),
+)
+def test_whatever_is_not_signed_is_refused(shell, path, body, headers):
+    reply = shell(Request("POST", f"/webhooks/{quote(path)}" if path else "/webhooks/products", "", tuple(headers.items()), body))
+    assert 400 <= reply.status < 500 or reply.status == 308
+    assert reply.status == 308 or keeps_the_promises_of_a_refusal(reply)
 
 
 # Operators and tasks: refused at once ------------------------------------------------------------------------------

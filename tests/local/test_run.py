@@ -115,7 +115,7 @@ def running(state: Path, **variables: str):
         run.end()
 
 
-def test_it_starts_from_nothing_keeps_its_secrets_and_leaves_no_process(state):
+def test_it_starts_from_nothing_and_starts_again_after_it_was_killed_with_the_secrets_it_had(state):
     with running(state) as first:
         assert first.get("/health/ready")[0] == 200
         assert first.get("/queue/stats")[0] == 200
@@ -125,53 +125,37 @@ def test_it_starts_from_nothing_keeps_its_secrets_and_leaves_no_process(state):
             ["sh", "-c", f". {state}/env; echo $DATABASE_URL $ADMIRAL_TOKEN"], capture_output=True, text=True, check=True
         )
         assert sourced.stdout.split() == [written["DATABASE_URL"], written["ADMIRAL_TOKEN"]]
+        assert not any(written[name] in first.text for name in ("ADMIRAL_TOKEN", "SECRET_KEY", "ZOHO_WEBHOOK_SECRETS"))
         twin = Run(state)
         assert twin.process.wait(SECONDS) == 1
         assert "it already runs here" in twin.text
-        assert first.end() == 0
+        first.process.kill()
         assert first.left() == []
-    assert not any(
-        value in first.text for name, value in written.items() if name in {"ADMIRAL_TOKEN", "SECRET_KEY", "ZOHO_WEBHOOK_SECRETS"}
-    )
 
     # What somebody sourced and exported leads to our own server: it must be started all the same.
-    began = time.monotonic()
     with running(state, DATABASE_URL=written["DATABASE_URL"], DEMO="no") as second:
-        assert time.monotonic() - began < 20
         assert "migrations" not in second.text
         for name in ("ADMIRAL_TOKEN", "SECRET_KEY", "ZOHO_WEBHOOK_SECRETS", "ZOHO_ORGANIZATION_ID"):
             assert second.variables[name] == written[name]
-        assert second.end(signal.SIGINT) == 0
+        assert second.end() == 0
         assert second.left() == []
 
 
-def test_a_port_that_is_taken_is_said_and_another_one_is_used(state):
+def test_a_port_that_is_taken_is_said_and_so_is_a_child_that_dies(state):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with running(state, PORT=str(port)) as run:
             assert f"Port {port} is taken, so it is port {run.variables['PORT']} now." in run.text
             assert int(run.variables["PORT"]) > port
             assert run.get("/health/live") == (200, {"status": "ok", "alive": True})
+            os.kill(json.loads((state / "processes").read_text())["gateway"], signal.SIGKILL)
+            assert run.process.wait(SECONDS) == 1
+            assert "gateway was ended by SIGKILL" in run.text
+            assert "  | [" in run.text, "the end of its log"
+            assert run.left() == []
 
 
-def test_killed_itself_it_takes_everything_with_it_and_the_next_start_works(state):
-    with running(state) as run:
-        run.process.kill()
-        assert run.left() == []
-    with running(state):
-        pass
-
-
-def test_a_child_that_dies_is_named_with_the_end_of_its_log(state):
-    with running(state) as run:
-        os.kill(json.loads((state / "processes").read_text())["gateway"], signal.SIGKILL)
-        assert run.process.wait(SECONDS) == 1
-        assert "gateway was ended by SIGKILL" in run.text
-        assert "Listening at" in run.text
-        assert run.left() == []
-
-
-@pytest.mark.parametrize("seconds", [0.3, 0.7, 1.1])
+@pytest.mark.parametrize("seconds", [0.3, 0.9])
 def test_stopped_while_it_starts_it_leaves_no_process(state, seconds):
     run = Run(state)
     time.sleep(seconds)
@@ -179,11 +163,15 @@ def test_stopped_while_it_starts_it_leaves_no_process(state, seconds):
     assert run.left() == []
 
 
-def test_with_a_database_of_ones_own_no_server_is_started(state, database_url):
-    with running(state, DATABASE_URL=database_url) as run:
+def test_with_a_database_of_ones_own_it_starts_none_and_accounts_for_every_event_of_the_demonstration(state, database_url):
+    with running(state, DATABASE_URL=database_url, DEMO="1", DEMO_SEED="7", DEMO_DELIVERIES="300") as run:
+        run.until("Still serving")
+        assert "Every event is accounted for." in run.text
+        assert run.get("/queue/stats")[1]["pending"] == 0
         assert run.variables["DATABASE_URL"] == database_url
         assert not (state / "postgres").exists()
-        assert run.get("/health/ready")[0] == 200
+        assert run.end(signal.SIGINT) == 0
+        assert run.left() == []
 
 
 @pytest.mark.parametrize(
@@ -194,10 +182,3 @@ def test_what_cannot_work_is_said_plainly(state, variables, said):
     assert run.process.wait(SECONDS) == 1
     assert said in run.text
     assert "Traceback" not in run.text
-
-
-def test_the_demonstration_accounts_for_every_event(state):
-    with running(state, DEMO="1", DEMO_SEED="7", DEMO_DELIVERIES="300") as run:
-        run.until("Still serving")
-        assert "Every event is accounted for." in run.text
-        assert run.get("/queue/stats")[1]["pending"] == 0

@@ -80,7 +80,8 @@ def test_every_form_of_every_entity_is_read_as_the_record_that_it_is(form, confi
         assert row["stamp"] == (event.at if event.kind.version_key else None)
 
 
-def test_a_delete_is_one_by_its_method_or_by_its_event(database_url):  # noqa: F811
+@pytest.mark.usefixtures("database_url")
+def test_a_delete_is_one_by_its_method_or_by_its_event():
     deliveries = list(emitter(method="DELETE").deliveries(20))
     assert {receive.read(delivery.request).rows[0]["operation"] for delivery in deliveries} == {"delete"}
     told = [
