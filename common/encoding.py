@@ -72,11 +72,10 @@ def loads(text: str | bytes) -> Any:
     Raises: ValueError for anything that is not JSON, NaN and infinities among them, or that is nested too deep.
     """
     try:
-        value = json.loads(text, parse_float=_fraction, parse_constant=_refuse)
+        return _decoder.decode(text if isinstance(text, str) else text.decode())
     except RecursionError as error:
         message = "nested too deep"
         raise ValueError(message) from error
-    return value
 
 
 def _fraction(text: str) -> Decimal:
@@ -93,3 +92,6 @@ def _fraction(text: str) -> Decimal:
 def _refuse(text: str) -> Any:
     message = f"{text} is not a JSON number"
     raise ValueError(message)
+
+
+_decoder = json.JSONDecoder(parse_float=_fraction, parse_constant=_refuse)  # json.loads would make one per call

@@ -70,7 +70,7 @@ def _write(severity: str, event: str, fields: dict[str, Any]) -> None:
     line = {"severity": severity, "message": event, "time": datetime.now(UTC), **_bound.get(), **fields}
     try:
         text = encoding.dumps(redact(line))
-    except TypeError:
+    except (TypeError, ValueError):
         text = encoding.dumps({key: str(value) for key, value in redact(line).items()})
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

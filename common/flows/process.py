@@ -6,12 +6,14 @@ A first attempt is one transaction for a whole batch. Only what fails gets a que
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import random
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from common import db, encoding, entities, log, settings
 from common.db import Transaction
@@ -48,6 +50,13 @@ class Report:
         """One more of an outcome."""
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
 
+    def add(self, other: Report) -> None:
+        """What another lane of the same call did."""
+        for outcome, number in other.outcomes.items():
+            self.count(outcome, number)
+        self.batches += other.batches
+        self.failed += other.failed
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -74,21 +83,17 @@ def process(worker: str = "process") -> Report:
     until = time.monotonic() + settings.load().function_timeout_seconds.total_seconds() * SHARE
     rules = rules_for(worker)
     report.swept = sweep(rules)
-    batches = Batches(rules, report)
     silenced = False
-    try:
-        while time.monotonic() < until:
-            if batches.apply_next() + _due(rules, report):
-                silenced = False
-            elif silenced:
-                wake_when_due()
-                return report
-            else:
-                with db.transaction("worker") as tx:
-                    bells.silence(tx, "process")
-                silenced = True
-    finally:
-        batches.give_back()
+    while time.monotonic() < until:
+        if _drained(rules, report, until) + _due(rules, report):
+            silenced = False
+        elif silenced:
+            wake_when_due()
+            return report
+        else:
+            with db.transaction("worker") as tx:
+                bells.silence(tx, "process")
+            silenced = True
     report.rung_again = ring.ring("process")
     return report
 
@@ -135,6 +140,25 @@ def rules_for(worker: str) -> Rules:
 # First attempts: a batch, a transaction --------------------------------------------------------------------------
 
 
+def _drained(rules: Rules, report: Report, until: float) -> int:
+    """Apply batches until nothing waits; how many events they had.
+
+    A first batch that came back full means that more waits: then a second lane works beside, so that one validates
+    while the database applies for the other.
+    """
+    first = Batches(rules, report)
+    count = first.drain(until, once=True)
+    if count < rules.batch:
+        return count
+    beside = Report()
+    with ThreadPoolExecutor(1, thread_name_prefix="lane") as threads:
+        second = threads.submit(contextvars.copy_context().run, Batches(rules, beside).drain, until)
+        count += first.drain(until)
+        count += second.result()
+    report.add(beside)
+    return count
+
+
 class Batches:
     """One batch after another: the transaction that ends one writes the receipt of the next."""
 
@@ -143,6 +167,18 @@ class Batches:
         self._report = report
         self._size = rules.batch
         self._token: int | None = None
+
+    def drain(self, until: float, *, once: bool = False) -> int:
+        """Apply batch after batch until nothing waits or the time is up, or just `once`; how many events they had."""
+        count = 0
+        try:
+            while time.monotonic() < until and (applied := self.apply_next()):
+                count += applied
+                if once:
+                    break
+        finally:
+            self.give_back()
+        return count
 
     def apply_next(self) -> int:
         """Apply the next batch; how many events it had, 0 when nothing waits."""
@@ -164,6 +200,7 @@ class Batches:
         if self._token is not None:
             with contextlib.suppress(AppError), db.transaction("worker") as tx:
                 inbox.settle(tx, self._token)
+            self._token = None
 
     def _claim(self, tx: Transaction) -> int | None:
         return inbox.claim(tx, limit=self._size, lease=BATCH_LEASE, locked_by=self._rules.worker)
@@ -198,7 +235,6 @@ class Batches:
             if only is None:
                 self._token = token
                 self.give_back()
-                self._token = None
             return count
         for outcome in outcomes:
             self._report.count(outcome.outcome or "quarantined")
@@ -275,8 +311,7 @@ def _again(lease: Lease, rules: Rules, report: Report) -> None:
 # Both ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Read:
+class _Read(NamedTuple):
     event: Claimed
     valid: shapes.Valid
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Carried = TypeVar("Carried")
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
-class Candidate(Generic[Carried]):
+class Candidate(NamedTuple, Generic[Carried]):
     """One version among others of the same record."""
 
     id: str
@@ -39,8 +37,7 @@ class Candidate(Generic[Carried]):
         )
 
 
-@dataclass(frozen=True)
-class Choice(Generic[Carried]):
+class Choice(NamedTuple, Generic[Carried]):
     """The version of a record to apply, what the losers say about it, and their outcomes."""
 
     winner: Candidate[Carried]

@@ -17,7 +17,7 @@ from common.rules.entity import Entity
 NOISE = f"({keys.NOISE_SUFFIX}$)|^({'|'.join(sorted(keys.NOISE))})$"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Version:
     """One version of a record, as an event or a page of the source has it."""
 

@@ -59,7 +59,7 @@ create table if not exists tidemark.refetches (
     organization_id text not null,
     entity_type public.tds_entity_type not null,
     source_entity_id text not null,
-    reason text not null,  -- ambiguous: two contents at one stamp; hint: the webhook carried no version
+    reason text not null,  -- ambiguous: two contents at one stamp; hint: no version came; partial: fields were left out
     requested_at timestamptz not null default app_now(),
     requests integer not null default 1,
     primary key (organization_id, entity_type, source_entity_id)

@@ -34,7 +34,12 @@ with incoming as materialized (
       left join public.tds_inbox_events e on e.id = i.event
 ), verdicts as materialized (
     select j.*, j.is_level and not j.is_same and j.stamp is not null and j.operation <> 'delete'
-                and (j.was).deleted_at is null as is_tie
+                and (j.was).deleted_at is null as is_tie,
+           -- It leaves out what stands: either the sender chose its fields, or they were emptied. Only the source can tell.
+           case when j.is_newer and not j.is_new and not j.partial and j.operation <> 'delete'
+                 and not j.document ?& array(select jsonb_object_keys((j.was).detail_document))
+                then exists (select from jsonb_object_keys((j.was).detail_document) o (key) where not j.document ? o.key and o.key !~ :noise)
+                else false end as is_lacking
       from judged j
 ), updated as (
     update erp.@table@ d
@@ -42,7 +47,7 @@ with incoming as materialized (
            source_modified_at = nullif(v.version, '-infinity'), settled = v.settled, observed_at = v.observed,
            detail_document = case when v.partial or v.operation = 'delete'
                                   then coalesce(d.detail_document, '{}') || coalesce(v.document, '{}') else v.document end,
-           detail_hash = v.hash, detail_stale = false, ambiguous = v.is_tie or v.tied, provenance = :provenance, event_id = v.event,
+           detail_hash = v.hash, detail_stale = v.is_lacking, ambiguous = v.is_tie or v.tied, provenance = :provenance, event_id = v.event,
            deleted_at = case when v.operation = 'delete' then v.version end, updated_at = app_now()
       from verdicts v
      where d.ctid = v.place and v.is_newer and not (v.is_same and v.is_level)
@@ -90,9 +95,9 @@ with incoming as materialized (
     on conflict do nothing
 ), @lines@ asked as (
     insert into tidemark.refetches as r (organization_id, entity_type, source_entity_id, reason)
-    select :organization, :entity, v.id, case when v.is_tie or v.tied then 'ambiguous' else 'hint' end
+    select :organization, :entity, v.id, case when v.is_tie or v.tied then 'ambiguous' when v.is_lacking then 'partial' else 'hint' end
       from verdicts v
-     where v.hinted or (v.operation <> 'delete' and not v.settled and (v.stamp is null or v.is_tie or v.tied))
+     where v.hinted or (v.operation <> 'delete' and not v.settled and (v.stamp is null or v.is_tie or v.tied or v.is_lacking))
      order by v.id collate "C"
     on conflict (organization_id, entity_type, source_entity_id)
     do update set requests = r.requests + 1, reason = excluded.reason
