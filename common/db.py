@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pg8000.core import Context
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection as Socket
 from pg8000.native import to_statement
@@ -224,6 +225,27 @@ class Pool:
         connection = Connection(self.address)
         return connection, connection.begin(opening, seconds)
 
+    def take(self) -> Connection:
+        """An idle connection, which the caller must put back.
+
+        Raises: Unavailable, at once, when there is none.
+        """
+        if self._places.acquire(blocking=False):
+            while self._idle:
+                connection = self._idle.pop()
+                if time.monotonic() - connection.opened <= MAX_AGE_SECONDS:
+                    return connection
+                connection.close()
+            self._places.release()
+        message = "No connection is idle."
+        raise Unavailable(message, retry_after_seconds=1)
+
+    def put_back(self, connection: Connection | None) -> None:
+        """Give back what was taken; None when it was closed."""
+        if connection is not None:
+            self._idle.append(connection)
+        self._places.release()
+
     def discard(self) -> None:
         """Close every idle connection: one dead one means a restart, so the others are dead too."""
         while self._idle:
@@ -351,10 +373,62 @@ def call(role: str, name: str, document: Any, *, timeout: timedelta = STATEMENT)
 
     For the one or two hottest calls only; everything else takes parameters.
     """
-    statement = queries()[name].replace(":document", literal(encoding.rows(document)))
-    message = f"{_opening(role, timeout, LOCK)}; {statement}; commit"
+    message = _whole(role, name, document, timeout)
     with pool().connection(message, timeout.total_seconds() + CONNECT_SECONDS) as (_, rows):
         return rows[0][0]
+
+
+def _whole(role: str, name: str, document: Any, timeout: timedelta) -> str:
+    statement = queries()[name].replace(":document", literal(encoding.rows(document)))
+    return f"{_opening(role, timeout, LOCK)}; {statement}; commit"
+
+
+class Sent:
+    """A `call` whose answer is still to be read, for event loops: `fileno()` is readable when it is there.
+
+    Either `answer` or `abandon` must be called, once. Only a connection that is open and idle is used; where there is
+    none, Unavailable is raised at once, and `call` is the way.
+    """
+
+    def __init__(self, role: str, name: str, document: Any, *, timeout: timedelta = STATEMENT) -> None:
+        self._message = _whole(role, name, document, timeout)
+        self._pool = pool()
+        self._connection = self._pool.take()
+        try:
+            self._connection.raw.settimeout(timeout.total_seconds() + CONNECT_SECONDS)
+            self._connection.socket.send_QUERY(self._message)
+            self._connection.socket._sock.flush()  # noqa: SLF001 - what its execute_simple does in one go with the reading
+        except LOST as error:
+            self.abandon()
+            message = "The connection to the database was lost."
+            raise Unavailable(message) from error
+
+    def fileno(self) -> int:
+        """The socket's."""
+        return self._connection.raw.fileno()
+
+    def answer(self) -> Any:
+        """The first column.
+
+        Raises: as `call` does.
+        """
+        context = Context(self._message)
+        try:
+            self._connection.socket.handle_messages(context)
+        except DatabaseError as error:
+            self.abandon()
+            raise _named(error) from error
+        except LOST as error:
+            self.abandon()
+            message = "The connection to the database was lost."
+            raise Unavailable(message) from error
+        self._pool.put_back(self._connection)
+        return (context.rows or [])[0][0]
+
+    def abandon(self) -> None:
+        """Wait no longer; whether the call took effect is not known."""
+        self._connection.close()
+        self._pool.put_back(None)
 
 
 def outside(text: str, timeout: timedelta) -> None:

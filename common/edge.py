@@ -278,41 +278,54 @@ def _flask_body(given: flask.Request) -> bytes:
 # Starlette: its asynchronous side --------------------------------------------------------------------------------
 
 
-async def starlette_answer(
-    handle: Callable[[Request], Awaitable[Answer]], given: StarletteRequest
-) -> StarletteResponse:
+async def starlette_answer(handle: Callable[[Request], Awaitable[Answer]], given: StarletteRequest) -> StarletteResponse:
     """Answer a Starlette request."""
     from starlette.responses import Response  # noqa: PLC0415
 
-    scope = given.scope
-    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
-    peer = scope["client"][0] if scope.get("client") else ""
-    bare = Request(
-        method=scope["method"],
-        path=scope["path"],
-        query=scope["query_string"].decode("latin-1"),
-        headers=headers,
-        address=caller_address(peer, next((value for name, value in headers if name == "x-forwarded-for"), None)),
-    )
     try:
-        request = replace(bare, body=await _body(given))
+        body = await _body(given)
     except Exception as error:  # noqa: BLE001 - as above
-        answer = unread(bare, error)
+        answer = unread(_starlette_request(given, b""), error)
     else:
-        answer = await handle(request)
+        answer = await handle(_starlette_request(given, body))
     return Response(answer.body, answer.status, {**SECURITY, **answer.headers})
 
 
+def _starlette_request(given: StarletteRequest, body: bytes) -> Request:
+    scope = given.scope
+    headers = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]])
+    peer = scope["client"][0] if scope.get("client") else ""
+    return Request(
+        scope["method"],
+        scope["path"],
+        scope["query_string"].decode("latin-1"),
+        headers,
+        body,
+        caller_address(peer, next((value for name, value in headers if name == "x-forwarded-for"), None)),
+    )
+
+
 async def _body(given: StarletteRequest) -> bytes:
+    """Raises: TimeoutError; ClientDisconnect."""
     import asyncio  # noqa: PLC0415
 
     current = settings.load()
+    task = asyncio.current_task()
+    # By hand what asyncio.timeout does: that costs as much as reading the event.
+    late = asyncio.get_running_loop().call_later(current.body_timeout_seconds.total_seconds(), task.cancel, TimeoutError)  # type: ignore[union-attr]
     parts: list[bytes] = []
     size = 0
-    async with asyncio.timeout(current.body_timeout_seconds.total_seconds()):
+    try:
         async for part in given.stream():
             parts.append(part)
             size += len(part)
             if size > current.webhook_body_limit_bytes:
                 break
+    except asyncio.CancelledError as error:
+        if error.args != (TimeoutError,):
+            raise
+        task.uncancel()  # type: ignore[union-attr]
+        raise TimeoutError from error
+    finally:
+        late.cancel()
     return b"".join(parts)

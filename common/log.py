@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ def protect(*secrets: str) -> None:
 
 def redact(value: Any, key: str = "") -> Any:
     """`value` as it may be shown: secret by the name of its key, or by containing a protected value."""
-    if key and SECRET_KEY.search(key):
+    if key and _is_secret(key):
         return REDACTED
     if isinstance(value, dict):
         return {name: redact(item, str(name)) for name, item in value.items()}
@@ -39,6 +40,11 @@ def redact(value: Any, key: str = "") -> Any:
             if secret in value:
                 value = value.replace(secret, REDACTED)
     return value
+
+
+@functools.lru_cache(1024)
+def _is_secret(key: str) -> bool:
+    return SECRET_KEY.search(key) is not None
 
 
 @contextmanager

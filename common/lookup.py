@@ -17,11 +17,10 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 def names(package: str) -> tuple[str, ...]:
     """The plug-ins of `common.<package>`, sorted: one per file."""
     module = importlib.import_module(f"common.{package}")
-    return tuple(
-        sorted({path.stem for folder in module.__path__ for path in Path(folder).glob("*.py") if path.stem != "__init__"})
-    )
+    return tuple(sorted({path.stem for folder in module.__path__ for path in Path(folder).glob("*.py") if path.stem != "__init__"}))
 
 
+@functools.cache
 def find(package: str, name: str) -> ModuleType:
     """The plug-in `name` of `common.<package>`.
 

@@ -7,11 +7,17 @@ from typing import Any
 
 from common.edge import flask_answer, hook, hook_together, starlette_answer
 from common.flows import receive
-from common.flows.group import Group
 from common.rules.http import Request
 
 MOST = 200  # requests in one transaction
-group = functools.cache(lambda: Group(receive.store, most=MOST))
+
+
+@functools.cache
+def group() -> Any:
+    """The requests of this instance that are being stored together."""
+    from common.flows.group import Group  # noqa: PLC0415 - asyncio, which only the event loop needs
+
+    return Group(receive.Storing, receive.store, most=MOST)
 
 
 def main(request: Any) -> Any:

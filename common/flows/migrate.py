@@ -42,9 +42,7 @@ def migrations(folder: Path = SQL / "migrations") -> list[Migration]:
 
     Raises: Conflict, when a number is used twice or left out.
     """
-    found = [
-        Migration(int(path.name.partition("_")[0]), path.stem, path.read_text()) for path in sorted(folder.glob("[0-9]*.sql"))
-    ]
+    found = [Migration(int(path.name.partition("_")[0]), path.stem, path.read_text()) for path in sorted(folder.glob("[0-9]*.sql"))]
     for position, migration in enumerate(found, start=1):
         if migration.version != position:
             message = f"Migration {migration.name} should have number {position:04}."

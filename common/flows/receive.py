@@ -9,16 +9,27 @@ import base64
 import contextlib
 import functools
 import hashlib
+import random
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import Any
 
 from common import entities, log, lookup, settings
-from common.errors import AppError, Broken, Conflict, Invalid, TooLarge, Unauthentic, Unknown, WrongEncoding, WrongMethod
+from common.errors import (
+    AppError,
+    Broken,
+    Conflict,
+    Invalid,
+    TooLarge,
+    Unauthentic,
+    Unavailable,
+    Unknown,
+    WrongEncoding,
+    WrongMethod,
+)
 from common.flows import ring
 from common.log import redact
 from common.rules import keys
@@ -153,7 +164,7 @@ def store(letters: Sequence[Letter]) -> list[dict[str, Any] | Unauthentic]:
 
     Raises: Unavailable, when it is not known that everything is stored.
     """
-    rows = [row for letter in letters for row in letter.rows]
+    rows = _rows(letters)
     odd: dict[int, str] = {}
     bells = []
     for start in range(0, len(rows), GROUP):
@@ -161,7 +172,36 @@ def store(letters: Sequence[Letter]) -> list[dict[str, Any] | Unauthentic]:
         odd |= {start + position: said for position, said in stored.odd.items()}
         bells.append(stored)
     ring.after_storing(bells)
-    log.info("events.stored", requests=len(letters), events=len(rows), odd=len(odd))
+    return _answers(letters, odd)
+
+
+class Storing:
+    """Several requests on their way into the database: as `store`, for event loops."""
+
+    def __init__(self, letters: Sequence[Letter]) -> None:
+        """Raises: Unavailable, when `store` must be called instead."""
+        rows = _rows(letters)
+        if len(rows) > GROUP:
+            message = "More than one group."
+            raise Unavailable(message)
+        self._letters = letters
+        self._receiving = inbox.Receiving(rows, refusals.take())
+        self.fileno = self._receiving.fileno
+        self.abandon = self._receiving.abandon
+
+    def finish(self) -> tuple[list[dict[str, Any] | Unauthentic], Callable[[], None] | None]:
+        """The answers, and the ring that must be sent before they are given, if there is one."""
+        stored = self._receiving.stored()
+        answers = _answers(self._letters, stored.odd)
+        return answers, functools.partial(ring.after_storing, [stored]) if ring.is_due(stored) else None
+
+
+def _rows(letters: Sequence[Letter]) -> list[dict[str, Any]]:
+    return [row for letter in letters for row in letter.rows]
+
+
+def _answers(letters: Sequence[Letter], odd: dict[int, str]) -> list[dict[str, Any] | Unauthentic]:
+    log.info("events.stored", requests=len(letters), events=sum(len(letter.rows) for letter in letters), odd=len(odd))
     answers = []
     position = 0
     for letter in letters:
@@ -223,7 +263,7 @@ def _row(reading: Reading, common: dict[str, Any]) -> dict[str, Any]:
     content = hashlib.sha256(reading.body).hexdigest()[:32]
     if not faults and reading.record is not None:
         try:
-            content = keys.content_hash(reading.record, entity.version_keys)
+            content = keys.content_hash(reading.record, entity.version_keys, reading.body if reading.payload is None else None)
         except RecursionError:
             faults.append({"pointer": "", "message": "it is nested too deep"})
     if reading.delivery_id:
@@ -316,6 +356,8 @@ def redacted_query(request: Request) -> str:
 
 
 def _clean(text: str) -> str:
+    if text.isascii() and "\x00" not in text:
+        return text
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
@@ -324,5 +366,5 @@ def _traceparent(request: Request) -> str:
     offered = request.header("traceparent") or ""
     if TRACEPARENT.fullmatch(offered):
         return offered
-    fresh = token_hex(24)
+    fresh = f"{random.getrandbits(192):048x}"
     return f"00-{fresh[:32]}-{fresh[32:]}-01"

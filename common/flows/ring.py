@@ -29,6 +29,11 @@ def ring(function: str, *, at: datetime | None = None, name: str | None = None, 
     return True
 
 
+def is_due(stored: Stored) -> bool:
+    """Whether `after_storing` would ring."""
+    return stored.ring or _rung.get("process") != math.floor(stored.at)
+
+
 def after_storing(groups: Sequence[Stored]) -> None:
     """Ring for events that were just stored: at once if nobody is at work, and once at the end of this second.
 

@@ -8,9 +8,7 @@ from datetime import UTC, date, datetime
 FIRST_YEAR, LAST_YEAR = 1900, 2200  # a stamp of the year 9999 would be the newest version for ever
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_INSTANT = re.compile(
-    _DAY.pattern + r"(?:[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?))?"
-)
+_INSTANT = re.compile(_DAY.pattern + r"(?:[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?))?")
 
 
 def instant(text: object) -> datetime | None:

@@ -59,9 +59,7 @@ def read(request: Request, home: Entity, entities: Sequence[Entity]) -> list[Rea
     return [reading._replace(body=request.body, payload=payload, flags=flags, delivery_id=delivery)]
 
 
-def _batch(
-    request: Request, value: dict[str, Any], payload: str | None, home: Entity, entities: Sequence[Entity]
-) -> list[Reading]:
+def _batch(request: Request, value: dict[str, Any], payload: str | None, home: Entity, entities: Sequence[Entity]) -> list[Reading]:
     events = value["events"]
     if not events:
         return [Reading(entity=home, body=request.body, payload=payload, faults=EMPTY_BATCH)]

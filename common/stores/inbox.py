@@ -20,6 +20,13 @@ class Stored(NamedTuple):
     ring: bool  # nobody is at work
     odd: dict[int, str]  # by position: duplicate, conflict or expired; everything else was stored
 
+    @classmethod
+    def read(cls, answer: dict[str, Any], started: float) -> Stored:
+        """What tidemark.receive answered to a call that was `started` at that moment of the monotonic clock."""
+        # The database says when it began. Whoever rings for a second must know in which one the commit was over at the latest.
+        at = float(answer["at"]) + time.monotonic() - started
+        return cls(at, answer["ring"], {int(key): odd for key, odd in answer["odd"].items()})
+
 
 def receive(events: list[dict[str, Any]], refused: int = 0) -> Stored:
     """Store a group of events in one round trip, each as sql/migrations/0005_receive.sql describes; count the refused.
@@ -28,10 +35,22 @@ def receive(events: list[dict[str, Any]], refused: int = 0) -> Stored:
             Unavailable: then it is not known whether they were, and storing them again is harmless.
     """
     started = time.monotonic()
-    answer = db.call("ingest", "inbox.receive", {"events": events, "refused": refused})
-    # The database says when it began. Whoever rings for a second must know in which one the commit was over at the latest.
-    at = float(answer["at"]) + time.monotonic() - started
-    return Stored(at, answer["ring"], {int(key): odd for key, odd in answer["odd"].items()})
+    return Stored.read(db.call("ingest", "inbox.receive", {"events": events, "refused": refused}), started)
+
+
+class Receiving:
+    """A group of events on their way: as `receive`, for event loops."""
+
+    def __init__(self, events: list[dict[str, Any]], refused: int = 0) -> None:
+        """Raises: Unavailable, when `receive` must be called instead."""
+        self._started = time.monotonic()
+        self._sent = db.Sent("ingest", "inbox.receive", {"events": events, "refused": refused})
+        self.fileno = self._sent.fileno
+        self.abandon = self._sent.abandon
+
+    def stored(self) -> Stored:
+        """What became of them, once `fileno()` is readable; raises what `receive` raises."""
+        return Stored.read(self._sent.answer(), self._started)
 
 
 class Claimed(NamedTuple):

@@ -43,9 +43,7 @@ def complete_first(
 ) -> int:
     """Write down first attempts that ended; how many there were."""
     rows = encoding.rows([outcome._asdict() for outcome in outcomes])
-    return int(
-        tx.value("queue.complete_first", rows=rows, priorities=encoding.rows(priorities), attempts=attempts, worker=worker)
-    )
+    return int(tx.value("queue.complete_first", rows=rows, priorities=encoding.rows(priorities), attempts=attempts, worker=worker))
 
 
 def fail_first(tx: Transaction, failures: Sequence[Failure], *, priorities: Mapping[str, int], attempts: int, worker: str) -> int:
@@ -67,9 +65,7 @@ def take(tx: Transaction, lease: Lease) -> Claimed | None:
 
 def complete(tx: Transaction, lease: Lease, *, outcome: str, ambiguous: bool, worker: str) -> bool:
     """Whether the lease was still ours, so that the event is completed now."""
-    return bool(
-        tx.value("queue.complete", id=lease.id, token=lease.token, outcome=outcome, ambiguous=ambiguous, worker=worker)
-    )
+    return bool(tx.value("queue.complete", id=lease.id, token=lease.token, outcome=outcome, ambiguous=ambiguous, worker=worker))
 
 
 def refuse(tx: Transaction, lease: Lease, errors: list[dict[str, Any]]) -> bool:
