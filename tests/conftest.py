@@ -92,7 +92,10 @@ def database_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A migrated database of the test's own, which this process's settings point at."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     cluster = os.environ["TIDEMARK_TEST_CLUSTER"]
-    postgres, url = cluster.replace("%40", "postgres").replace("@/@", "@/postgres"), cluster.replace("/%40", f"/{name}").replace("@/@", f"@/{name}")
+    postgres, url = (
+        cluster.replace("%40", "postgres").replace("@/@", "@/postgres"),
+        cluster.replace("/%40", f"/{name}").replace("@/@", f"@/{name}"),
+    )
     _execute(postgres, f"create database {name} template template_tidemark")
     for variable in settings.Settings.__dataclass_fields__:
         monkeypatch.delenv(variable.upper(), raising=False)
@@ -134,7 +137,7 @@ def turn_clock(sql: Callable[..., Any]) -> Callable[[timedelta], None]:
 
 
 @pytest.fixture
-def configured(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Callable[..., None]:  # noqa: ARG001
+def configured(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Callable[..., None]:
     """Set environment variables and read them anew: `configured(ZOHO_WEBHOOK_SECRETS="a,b")`."""
 
     def configure(**variables: str) -> None:

@@ -38,7 +38,13 @@ def an_item(item_id: str = "1", at: str = "2026-06-09T09:45:44-0400", **fields: 
 def an_invoice(invoice_id: str = "7", at: str = "2026-06-09T09:45:44-0400", lines: int = 1, **fields: Any) -> dict[str, Any]:
     """An invoice with lines as a webhook has it; every line tells the version it belongs to."""
     items = [{"line_item_id": f"{invoice_id}-{n}", "item_id": str(n), "quantity": 1, "rate": n, "name": at} for n in range(lines)]
-    record = {"invoice_id": invoice_id, "invoice_number": f"INV-{invoice_id}", "customer_id": "9", "total": 12.5, "line_items": items}
+    record = {
+        "invoice_id": invoice_id,
+        "invoice_number": f"INV-{invoice_id}",
+        "customer_id": "9",
+        "total": 12.5,
+        "line_items": items,
+    }
     return {"invoice": {**record, "last_modified_time": at, **fields}}
 
 

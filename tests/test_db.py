@@ -39,7 +39,7 @@ def test_a_nul_has_no_literal():
         db.literal("a\x00b")
 
 
-def test_half_a_surrogate_pair_is_refused_as_a_value(database_url):  # noqa: ARG001
+def test_half_a_surrogate_pair_is_refused_as_a_value(database_url):
     with pytest.raises(Invalid), db.transaction() as tx:
         tx.statement("select cast(:text as text)", {"text": "\ud800"})
 
@@ -52,7 +52,7 @@ def pid() -> int:
         return int(tx.statement("select pg_backend_pid()", {})[0][0][0])
 
 
-def test_a_connection_is_used_again(database_url):  # noqa: ARG001
+def test_a_connection_is_used_again(database_url):
     assert pid() == pid()
 
 
@@ -147,7 +147,7 @@ def test_more_threads_than_connections_take_turns(configured):
         assert len(set(threads.map(ask, range(8)))) <= 2
 
 
-def test_an_old_connection_is_replaced(database_url, monkeypatch):  # noqa: ARG001
+def test_an_old_connection_is_replaced(database_url, monkeypatch):
     first = pid()
     monkeypatch.setattr(db, "MAX_AGE_SECONDS", -1)
     assert pid() != first
@@ -156,7 +156,7 @@ def test_an_old_connection_is_replaced(database_url, monkeypatch):  # noqa: ARG0
 # What is sent and what comes back ----------------------------------------------------------------------------------
 
 
-def test_a_transaction_runs_as_its_role_within_its_limits_and_leaves_nothing_behind(database_url):  # noqa: ARG001
+def test_a_transaction_runs_as_its_role_within_its_limits_and_leaves_nothing_behind(database_url):
     asked = "select current_user::text, current_setting('statement_timeout'), current_setting('lock_timeout')"
     with db.transaction("worker", timeout=SHORT, lock=SHORT * 2) as tx:
         [inside], _ = tx.statement(asked, {})
@@ -166,17 +166,17 @@ def test_a_transaction_runs_as_its_role_within_its_limits_and_leaves_nothing_beh
     assert after[:2] == ["postgres", "10s"]
 
 
-def test_a_role_that_is_not_ours_is_never_set(database_url):  # noqa: ARG001
+def test_a_role_that_is_not_ours_is_never_set(database_url):
     with pytest.raises(Broken), db.transaction("postgres"):
         pass
 
 
-def test_a_read_only_transaction_cannot_write(database_url):  # noqa: ARG001
+def test_a_read_only_transaction_cannot_write(database_url):
     with pytest.raises(Unavailable), db.transaction(read_only=True) as tx:
         tx.script("insert into tidemark.deltas (name, amount) values ('x', 1)")
 
 
-def test_moments_come_back_in_utc_and_json_exactly(database_url):  # noqa: ARG001
+def test_moments_come_back_in_utc_and_json_exactly(database_url):
     with db.transaction() as tx:
         [[moment, document, forever]], _ = tx.statement(
             "select '2026-06-09T12:00:00+03'::timestamptz, '{\"a\": 1.10}'::jsonb, 'infinity'::timestamptz", {}
@@ -203,13 +203,13 @@ def test_moments_come_back_in_utc_and_json_exactly(database_url):  # noqa: ARG00
         ("selec 1", Broken, "42601"),
     ],
 )
-def test_an_error_is_named_by_its_state(database_url, statement, kind, state):  # noqa: ARG001
+def test_an_error_is_named_by_its_state(database_url, statement, kind, state):
     with pytest.raises(kind) as error, db.transaction(timeout=SHORT) as tx:
         tx.script(statement)
     assert (type(error.value), error.value.fields["sqlstate"]) == (kind, state)
 
 
-def test_a_lock_that_is_not_given_in_time_is_unavailable(sql):  # noqa: ARG001
+def test_a_lock_that_is_not_given_in_time_is_unavailable(sql):
     with db.transaction() as holder:
         holder.script("lock table tidemark.totals")
         with pytest.raises(Unavailable, match="lock"), db.transaction(lock=SHORT) as tx:
@@ -217,7 +217,7 @@ def test_a_lock_that_is_not_given_in_time_is_unavailable(sql):  # noqa: ARG001
 
 
 @pytest.mark.parametrize(("failures", "runs"), [(0, 1), (2, 3)])
-def test_work_that_met_another_transaction_is_done_again_whole(database_url, failures, runs):  # noqa: ARG001
+def test_work_that_met_another_transaction_is_done_again_whole(database_url, failures, runs):
     seen: list[int] = []
 
     def work(tx: db.Transaction) -> int:
@@ -229,7 +229,7 @@ def test_work_that_met_another_transaction_is_done_again_whole(database_url, fai
     assert db.replayed(work) == runs
 
 
-def test_work_that_always_meets_another_transaction_is_given_up_after_three_times(database_url):  # noqa: ARG001
+def test_work_that_always_meets_another_transaction_is_given_up_after_three_times(database_url):
     seen: list[int] = []
 
     def work(tx: db.Transaction) -> None:

@@ -144,7 +144,9 @@ def _states(ask: Any, poison: set[str]) -> list[str]:
         found.setdefault(str(event), []).append(state)
     wrong = [f"event {event} is in {states or 'no state'}" for event, states in found.items() if len(states) != 1]
     wrong += [f"event {event} still waits" for event, states in found.items() if "waiting" in states]
-    wrong += [f"healthy event {event} is a dead letter" for event, states in found.items() if "dead" in states and event not in poison]
+    wrong += [
+        f"healthy event {event} is a dead letter" for event, states in found.items() if "dead" in states and event not in poison
+    ]
     wrong += [f"poison {event} ended as {found.get(event)}" for event in sorted(poison) if found.get(event) != ["dead"]]
     return wrong
 
@@ -180,7 +182,11 @@ def _lines(ask: Any) -> list[str]:
     for entity in entities.every():
         if entity.lines:
             named = "name" in entity.lines.columns
-            name = f"or bool_or(l.name is distinct from d.detail_document -> '{entity.lines.key}' -> l.line_no ->> 'name')" if named else ""
+            name = (
+                f"or bool_or(l.name is distinct from d.detail_document -> '{entity.lines.key}' -> l.line_no ->> 'name')"
+                if named
+                else ""
+            )
             rows = ask(LINES.format(table=entity.table, lines=entity.lines.table, key=entity.lines.key, name=name))
             wrong += [f"{entity.label} {row[0]} has lines {row[2]} of another version than the {row[1]} of its own" for row in rows]
     return wrong

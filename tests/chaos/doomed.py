@@ -87,11 +87,17 @@ def _write(seconds: float, seed: int) -> None:
 
     def unstamped(label: str, key: str, chance: random.Random) -> dict[str, Any]:
         """One of few hints, so that it is a duplicate soon, and asks for a refetch each time."""
-        return {"entity_type": label, key: {f"{key}_id": f"hint-{chance.randint(1, 2)}", "reference_number": str(chance.randint(1, 3))}}
+        return {
+            "entity_type": label,
+            key: {f"{key}_id": f"hint-{chance.randint(1, 2)}", "reference_number": str(chance.randint(1, 3))},
+        }
 
     chance, until = random.Random(seed), time.monotonic() + seconds
     while time.monotonic() < until:
-        stamps = [f"2026-06-{chance.randint(1, 28):02}T{chance.randint(0, 23):02}:{chance.randint(0, 59):02}:{seed:02}Z" for _ in range(12)]
+        stamps = [
+            f"2026-06-{chance.randint(1, 28):02}T{chance.randint(0, 23):02}:{chance.randint(0, 59):02}:{seed:02}Z"
+            for _ in range(12)
+        ]
         # Old acquaintances, and new ones that everybody else meets in the same moment.
         moment = f"{time.monotonic() * 5:.0f}-" if chance.random() < 0.5 else ""
         records = [f"{moment}{chance.randint(1, 6)}" for _ in stamps]

@@ -69,7 +69,12 @@ class Program:
     def start(self) -> Program:
         """Start, or start again, and wait until it listens."""
         self._process = subprocess.Popen(
-            self.command, cwd=self._cwd, env=self._surroundings, stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True
+            self.command,
+            cwd=self._cwd,
+            env=self._surroundings,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             eventually(self._listens, READY_SECONDS, "listening")
@@ -115,7 +120,18 @@ def function(target: str, surroundings: Mapping[str, str], cwd: Path) -> Program
 
 def gateway(surroundings: Mapping[str, str], port: int) -> Program:
     """All functions on one port."""
-    command = [sys.executable, "-m", "uvicorn", "deploy.local.gateway:app", "--host", HOST, "--port", str(port), "--log-level", "error"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "deploy.local.gateway:app",
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--log-level",
+        "error",
+    ]
     return Program(command, port, surroundings)
 
 

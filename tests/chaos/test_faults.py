@@ -136,7 +136,9 @@ def test_a_server_without_room_for_connections_is_a_503_and_recovers(stack, tmp_
                 hogs.append(db.Connection(db.Address(stack.database_url)))
             except Unavailable:
                 break
-        path, body, headers = webhook("products", {"item": {"item_id": "1", "name": "Lamp", "last_modified_time": "2026-06-09T10:00:00Z"}})
+        path, body, headers = webhook(
+            "products", {"item": {"item_id": "1", "name": "Lamp", "last_modified_time": "2026-06-09T10:00:00Z"}}
+        )
         status, given, answer = ask(receiver.port, "POST", path, body=body, **headers)
         assert (status, answer["title"]) == (503, "Unavailable")
         assert int(given["Retry-After"]) > 0

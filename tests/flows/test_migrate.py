@@ -64,7 +64,7 @@ def test_an_owner_who_is_no_superuser_can_migrate_an_empty_database_and_again_ch
     assert _execute(empty, "select count(*) from tds_configuration") == [[11]]
 
 
-def test_the_functions_work_on_a_database_whose_owner_is_no_superuser(empty):  # noqa: ARG001
+def test_the_functions_work_on_a_database_whose_owner_is_no_superuser(empty):
     migrate.run()
     send("products", an_item())
     assert process.process().outcomes == {"applied": 1}
@@ -111,7 +111,7 @@ def test_an_edited_migration_is_refused_and_nothing_after_it_runs(empty, folder)
     assert _execute(empty, "select to_regclass('public.seconds')") == [[None]]
 
 
-def test_a_database_that_is_newer_than_the_code_is_left_alone(empty, folder):  # noqa: ARG001
+def test_a_database_that_is_newer_than_the_code_is_left_alone(empty, folder):
     (folder / "0002_second.sql").write_text("select 1;")
     run(folder)
     (folder / "0002_second.sql").unlink()
@@ -167,7 +167,7 @@ def test_a_lock_that_is_not_given_is_asked_for_again(held, folder, monkeypatch, 
         assert ran.result(30) == ["0002_second"]
 
 
-def test_a_lock_that_is_never_given_ends_the_run_after_five_tries(held, folder, monkeypatch, capsys):  # noqa: ARG001
+def test_a_lock_that_is_never_given_ends_the_run_after_five_tries(held, folder, monkeypatch, capsys):
     monkeypatch.setattr(migrate, "LOCK", migrate.timedelta(milliseconds=20))
     with pytest.raises(Unavailable):
         run(folder)

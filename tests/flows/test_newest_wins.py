@@ -57,7 +57,14 @@ class Sent:
 def versions():
     words = st.tuples(st.sampled_from(WORDS), st.sampled_from(WORDS))
     records, seconds = st.sampled_from("12"), st.integers(0, 3)
-    stamped = st.builds(Sent, st.sampled_from(["products", "invoices"]), records, seconds, st.sampled_from(["full", "full", "full", "delete"]), words)
+    stamped = st.builds(
+        Sent,
+        st.sampled_from(["products", "invoices"]),
+        records,
+        seconds,
+        st.sampled_from(["full", "full", "full", "delete"]),
+        words,
+    )
     hints = st.builds(Sent, st.sampled_from(["products", "invoices"]), records, st.none(), st.just("partial"), words)
     versionless = st.builds(Sent, st.just("users"), records, st.none(), st.sampled_from(["full", "full", "delete"]), words)
     return st.one_of(stamped, stamped, stamped, hints, versionless)
@@ -123,7 +130,9 @@ def _check(sql, path, record, events):
     expected = model(events)
     winner = expected["winner"]
     table = f"erp.{path}"
-    (row,) = sql(f"select {COLUMNS[path]}, source_modified_at, deleted_at is not null, ambiguous, detail_hash from {table} where source_id = '{record}'")
+    (row,) = sql(
+        f"select {COLUMNS[path]}, source_modified_at, deleted_at is not null, ambiguous, detail_hash from {table} where source_id = '{record}'"
+    )
     *columns, stamp, is_deleted, is_ambiguous, hash_ = row
     version = (winner.stamp or winner.received) if winner.is_delete else winner.stamp
     assert (stamp, is_deleted, hash_) == (version, expected["deleted"], winner.hash)
@@ -226,7 +235,12 @@ def test_two_edits_in_one_second_converge_are_marked_ambiguous_and_queued_for_re
     assert sql("select entity_type::text, source_entity_id, reason from tidemark.refetches") == [["product", "1", "ambiguous"]]
     if is_together:
         assert outcomes == [{"ambiguous": 1, "applied": 1}]
-    assert sql("select count(*) from tds_sync_queue where (processing_result ->> 'ambiguous')::boolean or processing_result ->> 'outcome' = 'ambiguous'")[0][0] >= 1
+    assert (
+        sql(
+            "select count(*) from tds_sync_queue where (processing_result ->> 'ambiguous')::boolean or processing_result ->> 'outcome' = 'ambiguous'"
+        )[0][0]
+        >= 1
+    )
 
 
 def test_a_later_edit_settles_what_was_ambiguous(sql):
@@ -244,8 +258,13 @@ def test_an_older_update_never_resurrects_a_tombstone(sql, is_together):
     for body in (an_invoice(at="2026-06-09T09:00:00Z", lines=2), an_invoice(at="2026-06-09T10:00:00Z", lines=3)):
         send("invoices", body)
     process.process()
-    assert sql("select deleted_at = source_modified_at, deleted_at from erp.invoices") == [[True, datetime(2026, 6, 9, 10, tzinfo=UTC)]]
-    assert sql("select processing_result ->> 'outcome', count(*) from tds_sync_queue group by 1 order by 1") == [["applied", 1], ["superseded", 2]]
+    assert sql("select deleted_at = source_modified_at, deleted_at from erp.invoices") == [
+        [True, datetime(2026, 6, 9, 10, tzinfo=UTC)]
+    ]
+    assert sql("select processing_result ->> 'outcome', count(*) from tds_sync_queue group by 1 order by 1") == [
+        ["applied", 1],
+        ["superseded", 2],
+    ]
 
 
 def test_a_newer_update_brings_a_deleted_record_back(sql):

@@ -259,7 +259,9 @@ def test_two_versions_applied_at_the_same_time_leave_lines_and_audit_of_the_newe
             blocked(number)
     outcomes = [worker.result(SECONDS).outcomes for worker in workers]
     assert outcomes[order.index(2)] == {"applied": 1}
-    assert sql("select source_modified_at, invoice_number from erp.invoices") == [[datetime(2026, 6, 9, 20, 2, tzinfo=UTC), "INV-2"]]
+    assert sql("select source_modified_at, invoice_number from erp.invoices") == [
+        [datetime(2026, 6, 9, 20, 2, tzinfo=UTC), "INV-2"]
+    ]
     assert sql("select line_no, name from erp.invoice_lines order by line_no") == [[0, at(2)], [1, at(2)]]
     before = sql("select old_value ->> 'invoice_number' from tds_audit_trail where new_value ->> 'invoice_number' = 'INV-2'")
     assert before == [["INV-1" if outcomes[order.index(1)] == {"applied": 1} else "INV-7"]]
@@ -306,7 +308,9 @@ def test_a_record_that_somebody_holds_locked_does_not_stop_the_others(sql, holdi
             turn_clock(RETRY)
         assert sql("select count(*) from erp.products where source_id <> 'held'") == [[20]]
     drained(turn_clock)
-    assert sql("select source_modified_at from erp.products where source_id = 'held'") == [[datetime(2026, 6, 9, 20, 1, tzinfo=UTC)]]
+    assert sql("select source_modified_at from erp.products where source_id = 'held'") == [
+        [datetime(2026, 6, 9, 20, 1, tzinfo=UTC)]
+    ]
     assert checked(answers) == []
 
 

@@ -29,7 +29,10 @@ def test_an_older_version_that_comes_late_is_superseded(sql):
     process.process()
     send("invoices", an_invoice(at="2026-06-09T09:00:00Z", lines=3))
     assert process.process().outcomes == {"superseded": 1}
-    assert sql("select line_no, name from erp.invoice_lines order by line_no") == [[0, "2026-06-09T10:00:00Z"], [1, "2026-06-09T10:00:00Z"]]
+    assert sql("select line_no, name from erp.invoice_lines order by line_no") == [
+        [0, "2026-06-09T10:00:00Z"],
+        [1, "2026-06-09T10:00:00Z"],
+    ]
 
 
 def test_a_delete_without_a_body_names_its_record_in_the_query(sql):

@@ -72,18 +72,18 @@ def others(modules: list[str], target: str) -> list[str]:
     ],
     ids=["webhook in threads", "webhook in an event loop", "health"],
 )
-def test_the_first_answer_waits_for_nothing_heavy(script, asked, environment, answered, database_url):  # noqa: ARG001
+def test_the_first_answer_waits_for_nothing_heavy(script, asked, environment, answered, database_url):
     status, modules = started(script, asked, **environment)
     assert (status, heavy(modules), others(modules, asked[0])) == (answered, [], [])
 
 
 @pytest.mark.parametrize("target", [path.stem for path in FUNCTIONS])
-def test_a_function_loads_no_other_function(target, database_url):  # noqa: ARG001
+def test_a_function_loads_no_other_function(target, database_url):
     status, modules = started(THREADS, (target, "GET", "/nowhere", (), ""))
     assert (status, others(modules, target)) == (404, [])
 
 
-def test_what_is_heavy_is_seen(database_url):  # noqa: ARG001
+def test_what_is_heavy_is_seen(database_url):
     _, modules = started(THREADS, ALIVE, planted="import pydantic_core, functions.tick")
     assert "pydantic_core" in heavy(modules)
     assert others(modules, "health") == ["functions.tick"]

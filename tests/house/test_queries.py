@@ -161,5 +161,5 @@ def mute(text: str) -> list[str]:
     ]
 
 
-def test_every_statement_is_one_statement(database_url: Any):  # noqa: ARG001
+def test_every_statement_is_one_statement(database_url: Any):
     assert [name for name, statement in db.queries().items() if re.search(r";\s*\n(?!\s*--)", re.sub(r"--.*", "", statement))] == []

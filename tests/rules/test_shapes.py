@@ -267,9 +267,7 @@ SCALARS = (
     | st.text(st.characters())
     | st.sampled_from(["", "\0", "\ud800", "5%", "1e5", "-0", "NaN", "2026-06-09", "0001-01-01T00:00:00+0500", "١"])
 )
-ANYTHING = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
-)
+ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4))
 
 
 @given(data=st.data(), entity=st.sampled_from(ENTITIES))

@@ -139,7 +139,7 @@ def test_the_ingest_role_may_do_exactly_one_thing():
         ("migrate", "select * from erp.customers"),
     ],
 )
-def test_what_would_do_harm_is_refused_by_the_database_itself(role, statement, database_url):  # noqa: ARG001
+def test_what_would_do_harm_is_refused_by_the_database_itself(role, statement, database_url):
     with pytest.raises(Broken) as refusal, db.transaction(role) as tx:
         tx.script(statement)
     assert refusal.value.fields["sqlstate"] == "42501"
