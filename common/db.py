@@ -459,6 +459,7 @@ _BY_STATE: tuple[tuple[str, type[AppError], str], ...] = (
     ("57", Unavailable, "The database is stopping or starting."),
     ("58", Unavailable, "The database has trouble with its disk."),
     ("22", Invalid, "The database cannot store a value"),
+    ("54", Invalid, "A value is beyond what the database can hold"),
     ("23", Conflict, "A rule of the database said no"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from datetime import timedelta
@@ -48,6 +49,12 @@ def migrations(folder: Path = SQL / "migrations") -> list[Migration]:
             message = f"Migration {migration.name} should have number {position:04}."
             raise Conflict(message)
     return found
+
+
+@functools.cache
+def wanted_version() -> int:
+    """The schema version that this code needs."""
+    return migrations()[-1].version
 
 
 def run(folder: Path = SQL / "migrations", seeds: Path = SQL / "seeds") -> list[str]:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common import db, encoding, entities, log, settings
 from common.db import Transaction
-from common.errors import AppError, Broken, Conflict, Invalid, Replayable
-from common.flows import ring
+from common.errors import AppError, Broken, Conflict, Invalid, Replayable, Unavailable
+from common.flows import migrate, ring
 from common.rules import backoff
 from common.rules.batch import Candidate, Choice, newest
 from common.rules.entity import Entity
-from common.stores import bells, configuration, inbox, queue, records
+from common.stores import bells, configuration, inbox, queue, records, schema_versions
 from common.stores.inbox import Claimed
 from common.stores.queue import Failure, Lease, Outcome
 
@@ -127,9 +127,16 @@ def sweep(rules: Rules, limit: int = 100) -> int:
 
 
 def rules_for(worker: str) -> Rules:
-    """What operators have set."""
+    """What operators have set.
+
+    Raises: Unavailable, when the schema is older than this code: events must not fail, and be spent, for that.
+    """
     with db.transaction("worker") as tx:
         values = configuration.all_values(tx)
+        version = schema_versions.newest(tx)
+    if version is None or version < migrate.wanted_version():
+        message = f"The schema is at {version}, this code needs {migrate.wanted_version()}: run the migrations."
+        raise Unavailable(message)
     return Rules(
         batch=values["batch_size"],
         attempts=values["max_retry_attempts"],

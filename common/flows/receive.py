@@ -20,7 +20,6 @@ from typing import Any
 from common import entities, log, lookup, settings
 from common.errors import (
     AppError,
-    Broken,
     Conflict,
     Invalid,
     TooLarge,
@@ -232,7 +231,7 @@ def _stored(rows: list[dict[str, Any]]) -> Stored:
     """Store `rows`; a row that the database refuses goes into quarantine and does not take the others with it."""
     try:
         return inbox.receive(rows, refusals.take())
-    except (Invalid, Conflict, Broken) as error:
+    except (Invalid, Conflict) as error:
         if len(rows) == 1:
             if rows[0]["errors"] is not None and "body64" in rows[0]:
                 raise

@@ -45,7 +45,7 @@ def overview() -> tuple[int, dict[str, Any]]:
             version, summary = schema_versions.newest(tx), health.summary(tx)
     except Unavailable:
         return 503, facts
-    is_ready = version is not None and version >= wanted_version()
+    is_ready = version is not None and version >= migrate.wanted_version()
     facts |= {
         "status": "ok" if is_ready else "error",
         "db_schema_ready": is_ready,
@@ -59,11 +59,6 @@ def overview() -> tuple[int, dict[str, Any]]:
     return 200, facts
 
 
-def wanted_version() -> int:
-    """The schema version that this code needs."""
-    return migrate.migrations()[-1].version
-
-
 def ready() -> tuple[int, dict[str, Any]]:
     """Whether work may be sent here: the database answers, and has the schema of this code."""
     try:
@@ -71,8 +66,8 @@ def ready() -> tuple[int, dict[str, Any]]:
             version = schema_versions.newest(tx)
     except Unavailable as error:
         return 503, {"status": "not_ready", "error": error.detail}
-    if version is None or version < wanted_version():
-        return 503, {"status": "not_ready", "error": f"The schema is at {version}, this code needs {wanted_version()}."}
+    if version is None or version < migrate.wanted_version():
+        return 503, {"status": "not_ready", "error": f"The schema is at {version}, this code needs {migrate.wanted_version()}."}
     return 200, {"status": "ready", "message": f"The database answers and has schema {version}."}
 
 
@@ -93,7 +88,7 @@ def database() -> dict[str, Any]:
         "status": "ok",
         "response_ms": round((time.perf_counter() - started) * 1000, 2),
         **facts._asdict(),
-        "wanted_schema_version": wanted_version(),
+        "wanted_schema_version": migrate.wanted_version(),
         "pool": {"size": pool.size, "in_use": pool.in_use},
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from datetime import datetime
 from typing import Any
 
@@ -12,22 +11,33 @@ from common import encoding
 # Rendered for the reader's eye or the print shop: they change although the record did not.
 NOISE = frozenset({"page_width", "page_height", "invoice_url", "orientation"})
 NOISE_SUFFIX = "_formatted"
-NESTED = (dict, list)
-# A key may be spelled with escapes, which only makes its noise count as content.
-HINT_OF_NOISE = re.compile("|".join((NOISE_SUFFIX, *sorted(NOISE))).encode())
+# In the text of a record without noise stands none of these. A key spelled with escapes only makes its noise content.
+HINTS = tuple(word.encode() for word in (NOISE_SUFFIX, *NOISE))
+NESTED = frozenset({dict, list})
+
+
+class _Noisy(dict[str, bool]):
+    """Whether a key says nothing about the record itself; remembered, as there are few and they come in every record."""
+
+    MOST = 5000
+
+    def __missing__(self, key: str) -> bool:
+        is_noisy = key in NOISE or key.endswith(NOISE_SUFFIX)
+        if len(self) < self.MOST:
+            self[key] = is_noisy
+        return is_noisy
+
+
+_noisy = _Noisy()
 
 
 def without_noise(value: Any) -> Any:
-    """`value` without its noisy keys, at every depth."""
+    """`value`, as decoded from JSON, without its noisy keys, at every depth."""
     if isinstance(value, dict):
         # Spelled out rather than calling itself for every leaf: this is half the receiver's time.
-        return {
-            key: without_noise(item) if isinstance(item, NESTED) else item
-            for key, item in value.items()
-            if key not in NOISE and not key.endswith(NOISE_SUFFIX)
-        }
+        return {key: without_noise(item) if item.__class__ in NESTED else item for key, item in value.items() if not _noisy[key]}
     if isinstance(value, list):
-        return [without_noise(item) for item in value]
+        return [without_noise(item) if item.__class__ in NESTED else item for item in value]
     return value
 
 
@@ -36,9 +46,12 @@ def content_hash(record: Any, version_keys: tuple[str, ...] = (), text: bytes | 
 
     `text` is what the record was read from: where no noise stands in that, none is looked for in the record.
     """
-    pruned = without_noise(record) if text is None or HINT_OF_NOISE.search(text) else record
+    is_clean = text is not None and not any(hint in text for hint in HINTS)
+    pruned = record if is_clean else without_noise(record)
     if isinstance(pruned, dict):
-        pruned = {key: value for key, value in pruned.items() if key not in version_keys}
+        pruned = dict(pruned)
+        for key in version_keys:
+            pruned.pop(key, None)
     return hashlib.sha256(encoding.canonical(pruned)).hexdigest()[:32]
 
 

@@ -23,7 +23,8 @@ from common.rules.instants import instant
 OPERATIONS = ("delete", "create", "update", "upsert")
 EMPTY_BATCH = ({"pointer": "/events", "message": "the batch is empty"},)
 LONG_NUMBER = re.compile(rb"[0-9]{19}")
-NESTED = (dict, list)
+NESTED = frozenset({dict, list})
+REPLACED = ("nul",)  # what Postgres cannot hold was replaced in the stored JSON
 LETTERS = 512  # ids longer than this are nobody's
 
 
@@ -72,7 +73,9 @@ def _batch(request: Request, value: dict[str, Any], payload: str | None, home: E
             continue
         if "organization_id" in value:
             item.setdefault("organization_id", value["organization_id"])
-        readings.append(_event(item, request, home, entities)._replace(body=body, payload=_storable(item, body)))
+        payload = _storable(item, body)
+        flags = REPLACED if payload else ()
+        readings.append(_event(item, request, home, entities)._replace(body=body, payload=payload, flags=flags))
     return readings
 
 
@@ -187,7 +190,8 @@ def _decoded(body: bytes) -> tuple[Any, str | None, tuple[str, ...]]:
     if isinstance(value, dict) and isinstance(value.get("JSONString"), str):
         value = _json(value["JSONString"].encode())
         return value, encoding.dumps(_storable_value(value)), ("json_string",)
-    return value, _storable(value, body), flags
+    payload = _storable(value, body)
+    return value, payload, (*flags, *REPLACED) if payload else flags
 
 
 def _queried(request: Request, home: Entity) -> tuple[Any, str, tuple[str, ...]]:
@@ -231,7 +235,7 @@ def _storable_value(value: Any) -> Any:
 
 def _has_duplicate_keys(body: bytes, value: Any) -> bool:
     # Counting is cheap and sees every case; only a body with more colons after quotes than keys is worth a look.
-    if not isinstance(value, NESTED) or (body.count(b'":') <= _keys(value) and body.count(b'" :') == 0):
+    if value.__class__ not in NESTED or (body.count(b'":') <= _keys(value) and body.count(b'" :') == 0):
         return False
     seen = False
 
@@ -253,7 +257,7 @@ def _keys(value: Any) -> int:
         if isinstance(item, dict):
             count += len(item)
             item = item.values()
-        rest += [inner for inner in item if isinstance(inner, NESTED)]
+        rest += [inner for inner in item if inner.__class__ in NESTED]
     return count
 
 

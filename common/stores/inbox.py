@@ -31,7 +31,7 @@ class Stored(NamedTuple):
 def receive(events: list[dict[str, Any]], refused: int = 0) -> Stored:
     """Store a group of events in one round trip, each as sql/migrations/0005_receive.sql describes; count the refused.
 
-    Raises: Invalid, Conflict or Broken, when the database refuses one of them: then nothing was stored.
+    Raises: Invalid or Conflict, when the database refuses one of them: then nothing was stored.
             Unavailable: then it is not known whether they were, and storing them again is harmless.
     """
     started = time.monotonic()

@@ -26,7 +26,9 @@ returning token;
 -- it costs the driver a fifth of reading rows.
 select json_agg(t)::text
   from (select i.id, i.entity_type, i.source_entity_id, i.operation_type, i.organization_id, i.received_at, i.source_modified_at,
-               i.content_hash, i.payload_path, i.raw_payload::text as payload
+               i.content_hash, i.payload_path,
+               -- the same JSON, but as it came: that costs a third of writing it out anew
+               case when i.flags <@ '{duplicate_keys}' then convert_from(i.raw_body, 'UTF8') else i.raw_payload::text end as payload
           from tidemark.receipts x
           join tidemark.ready_events r on r.id = any (x.ids)
           join public.tds_inbox_events i on i.id = r.id

@@ -104,7 +104,9 @@ returning q.id, q.token, q.attempt_count;
 -- The event behind a leased row, locked until the transaction ends; none when the lease was lost.
 select json_agg(t)::text
   from (select i.id, i.entity_type, i.source_entity_id, i.operation_type, i.organization_id, i.received_at, i.source_modified_at,
-               i.content_hash, i.payload_path, i.raw_payload::text as payload
+               i.content_hash, i.payload_path,
+               -- the same JSON, but as it came: that costs a third of writing it out anew
+               case when i.flags <@ '{duplicate_keys}' then convert_from(i.raw_body, 'UTF8') else i.raw_payload::text end as payload
           from public.tds_sync_queue q
           join public.tds_inbox_events i on i.id = q.inbox_event_id
          where q.id = :id and q.token = :token and q.status = 'processing'

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from common.errors import Unavailable
 from common.flows import process
 from tests.make import an_invoice, an_item, send
 
@@ -41,3 +44,11 @@ def test_a_delete_without_a_body_names_its_record_in_the_query(sql):
     send("products", b"", method="DELETE", query="item_id=1")
     assert process.process().outcomes == {"applied": 1}
     assert sql("select deleted_at is not null, name from erp.products") == [[True, "Lamp"]]
+
+
+def test_a_schema_older_than_the_code_spends_no_event(sql):
+    send("products", an_item())
+    sql("delete from tds_schema_versions where version = (select max(version) from tds_schema_versions)")
+    with pytest.raises(Unavailable, match="run the migrations"):
+        process.process()
+    assert sql("select count(*) from tidemark.ready_events") == [[1]]
