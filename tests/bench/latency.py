@@ -70,14 +70,21 @@ def _sent(port: int) -> list[float]:
 
     def send(number: int) -> float:
         body = events.item(number)
+        began = time.perf_counter()
+        try:
+            post(body)
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            kept.connection.close()  # the server closes what was idle for five seconds, and so must a sender expect
+            post(body)
+        return time.perf_counter() - began
+
+    def post(body: bytes) -> None:
         if not hasattr(kept, "connection"):
             kept.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        began = time.perf_counter()
         kept.connection.request("POST", "/webhooks/products", body, {"X-Zoho-Webhook-Signature": events.signature(body)})
         answer = kept.connection.getresponse()
         answer.read()
         assert answer.status == 202, answer.status
-        return time.perf_counter() - began
 
     with ThreadPoolExecutor(8) as pool:
         began = time.perf_counter()
