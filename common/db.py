@@ -120,7 +120,7 @@ class Connection:
 
     def __init__(self, address: Address) -> None:
         self.opened = time.monotonic()
-        try:
+        with _ours("The database cannot be reached."):
             self.socket = Socket(
                 address.user,
                 host=address.host,
@@ -132,11 +132,6 @@ class Connection:
                 timeout=CONNECT_SECONDS,
                 application_name="tidemark",
             )
-        except DatabaseError as error:
-            raise _named(error) from error
-        except LOST as error:
-            message = "The database cannot be reached."
-            raise Unavailable(message) from error
         self.raw: socket.socket = self.socket._usock  # noqa: SLF001 - pg8000 leaves Nagle on: 40 ms stalls; pinned and tested
         if self.raw.family != socket.AF_UNIX:
             self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -150,15 +145,12 @@ class Connection:
     def begin(self, opening: str, seconds: float) -> list[list[Any]]:
         """Run `opening`, waiting `seconds` at most for each answer from here on; closed if it fails."""
         try:
-            self.raw.settimeout(seconds)
-            return self.script(opening)
-        except DatabaseError as error:
+            with _ours():
+                self.raw.settimeout(seconds)
+                return self.script(opening)
+        except AppError:
             self.close()
-            raise _named(error) from error
-        except LOST as error:
-            self.close()
-            message = "The connection to the database was lost."
-            raise Unavailable(message) from error
+            raise
 
     def script(self, text: str) -> list[list[Any]]:
         """Send `text` as one simple-protocol message; the rows are those of its last statement that had any."""
@@ -296,26 +288,13 @@ class Transaction:
 
         Raises: Conflict, Invalid, Replayable, Unavailable, Broken, by the database's own error class.
         """
-        try:
+        with _ours():
             return self._connection.execute(text, params)
-        except DatabaseError as error:
-            raise _named(error) from error
-        except UnicodeEncodeError as error:
-            message = "Half of a surrogate pair cannot be stored as text."
-            raise Invalid(message) from error
-        except LOST as error:
-            message = "The connection to the database was lost."
-            raise Unavailable(message) from error
 
     def script(self, text: str) -> None:
         """Run several statements without parameters, such as a migration."""
-        try:
+        with _ours():
             self._connection.script(text)
-        except DatabaseError as error:
-            raise _named(error) from error
-        except LOST as error:
-            message = "The connection to the database was lost."
-            raise Unavailable(message) from error
 
 
 def _opening(role: str | None, statement: timedelta, lock: timedelta, *, read_only: bool = False) -> str:
@@ -347,13 +326,8 @@ def transaction(
     opening = _opening(role, timeout, lock, read_only=read_only)
     with pool().connection(opening, timeout.total_seconds() + CONNECT_SECONDS) as (connection, _):
         yield Transaction(connection)
-        try:
+        with _ours("The connection was lost during COMMIT."):
             connection.script("commit")
-        except DatabaseError as error:
-            raise _named(error) from error
-        except LOST as error:
-            message = "The connection was lost during COMMIT."
-            raise Unavailable(message) from error
 
 
 def replayed(work: Callable[[Transaction], Result], role: str | None = None, *, times: int = 3, **limits: Any) -> Result:
@@ -395,13 +369,13 @@ class Sent:
         self._pool = pool()
         self._connection = self._pool.take()
         try:
-            self._connection.raw.settimeout(timeout.total_seconds() + CONNECT_SECONDS)
-            self._connection.socket.send_QUERY(self._message)
-            self._connection.socket._sock.flush()  # noqa: SLF001 - what its execute_simple does in one go with the reading
-        except LOST as error:
+            with _ours():
+                self._connection.raw.settimeout(timeout.total_seconds() + CONNECT_SECONDS)
+                self._connection.socket.send_QUERY(self._message)
+                self._connection.socket._sock.flush()  # noqa: SLF001 - its execute_simple does this and the reading in one go
+        except AppError:
             self.abandon()
-            message = "The connection to the database was lost."
-            raise Unavailable(message) from error
+            raise
 
     def fileno(self) -> int:
         """The socket's."""
@@ -414,14 +388,11 @@ class Sent:
         """
         context = Context(self._message)
         try:
-            self._connection.socket.handle_messages(context)
-        except DatabaseError as error:
+            with _ours():
+                self._connection.socket.handle_messages(context)
+        except AppError:
             self.abandon()
-            raise _named(error) from error
-        except LOST as error:
-            self.abandon()
-            message = "The connection to the database was lost."
-            raise Unavailable(message) from error
+            raise
         self._pool.put_back(self._connection)
         return (context.rows or [])[0][0]
 
@@ -462,6 +433,20 @@ _BY_STATE: tuple[tuple[str, type[AppError], str], ...] = (
     ("54", Invalid, "A value is beyond what the database can hold"),
     ("23", Conflict, "A rule of the database said no"),
 )
+
+
+@contextmanager
+def _ours(lost: str = "The connection to the database was lost.") -> Iterator[None]:
+    """Raises what Tidemark calls the driver's errors."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise _named(error) from error
+    except UnicodeEncodeError as error:
+        message = "Half of a surrogate pair cannot be stored as text."
+        raise Invalid(message) from error
+    except LOST as error:
+        raise Unavailable(lost) from error
 
 
 def _named(error: DatabaseError) -> AppError:

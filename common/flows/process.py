@@ -35,6 +35,7 @@ DUE = 20  # events with a life of their own, one transaction each, between two b
 SHARE = 0.8  # of the time a function may take: the rest is for the last batch to end in
 MESSAGE = 2000  # characters of an error that are kept
 TOMORROW = timedelta(days=1)
+AHEAD = "the time of change is more than a day in the future"
 # What one event can cause by what it holds; anything else is the whole database's or the whole call's trouble.
 REFUSALS = (Invalid, Conflict, Broken, Replayable, ArithmeticError, LookupError, TypeError, ValueError)
 
@@ -390,7 +391,7 @@ def _validated(entity: Entity, event: Claimed) -> _Read | list[dict[str, Any]]:
     if event.source_modified_at and event.source_modified_at > event.received_at + TOMORROW:
         # It would beat every true version until then.
         pointer = _pointer(event, (*entity.version_keys, "event_time")[0])
-        return [{"pointer": pointer, "message": "the time of change is more than a day in the future"}]
+        return [{"pointer": pointer, "message": AHEAD}]
     from common.rules.shapes import validate  # noqa: PLC0415 - 40 ms of pydantic, which nothing needs before there is an event
 
     record: Any = encoding.loads(event.payload)

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 from common import db
 from common.flows import process, ring
-from common.stores import bells, counters
+from common.rules.instants import LAST_YEAR
+from common.stores import alerts, bells, counters
+
+# What the faults of a stamp say that is a day, or centuries, ahead.
+FUTURE = f"{process.AHEAD}|is outside [0-9]+ to {LAST_YEAR}"
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ def tick() -> Report:
     with db.transaction("worker") as tx:
         folded = counters.fold(tx)
         is_needed = bells.is_needed(tx)
+        alerts.open_for_future_stamps(tx, marks=FUTURE)
     if swept:
         process.wake_when_due()  # what was swept waits a moment before it is tried again
     return Report(swept, folded, is_needed and ring.ring("process"))
