@@ -4,9 +4,11 @@
 --
 -- p_events is an array of objects with: id, key, entity, entity_id, operation, stamp, hash, organization, body (text) or
 -- body64, payload (text; absent: body is the JSON), path, flags, errors, method, query, ip, traceparent, headers,
--- signed_by, priority, rank, hint. p_refused counts requests that were turned away since the last call. The answer: at (the clock), ring (nobody is at work, so ring now), and odd: by position,
--- what was not simply stored: duplicate (known already), conflict (known under the same delivery id with another
--- content: kept, in quarantine) or expired (its secret does not count now: nothing was stored).
+-- signed_by, priority, rank, hint. p_refused counts requests that were turned away since the last call.
+--
+-- The answer: at (the clock), ring (nobody is at work, so ring now), and odd: by position, what was not simply stored:
+-- duplicate (known already), conflict (known under the same delivery id with another content: kept, in quarantine) or
+-- expired (its secret does not count now: nothing was stored).
 --
 -- Keys are inserted in one order: groups that overlap would deadlock otherwise.
 create or replace function tidemark.receive(p_events jsonb, p_refused integer default 0) returns jsonb
