@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
-from uuid import uuid4
 
 from common import auth, encoding, log, settings
 from common.auth import Role
@@ -40,7 +39,6 @@ Handler = Callable[..., Result]
 HEADER_BYTES = 16 * 1024
 ADDRESS_CHARACTERS = 4096
 ADMIN_BODY_BYTES = 256 * 1024
-TRACEPARENT = re.compile(r"00-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -86,7 +84,7 @@ def guarded(handler: Callable[[Request], Result]) -> Callable[[Request], Answer]
 
     def answer(request: Request) -> Answer:
         started = time.perf_counter()
-        with log.bound(trace_id=trace_id(request)):
+        with log.bound(trace_id=request.trace_id):
             try:
                 check_size(request)
                 found = answered(handler(request))
@@ -103,7 +101,6 @@ def hook(handler: Callable[[Request], Result]) -> Callable[[Request], Answer]:
 
     def answer(request: Request) -> Result:
         try:
-            check_size(request)
             return handler(request)
         except Exception as error:
             raise unstored(error) from error
@@ -120,7 +117,7 @@ def hook_together(handler: Callable[[Request], Awaitable[Result]]) -> Callable[[
             return answered(await handler(request))
         except Exception as error:  # noqa: BLE001
             started = time.perf_counter()
-            with log.bound(trace_id=trace_id(request)):
+            with log.bound(trace_id=request.trace_id):
                 refused = problem(request, unstored(error))
                 log_line(request, refused, started)
             return refused
@@ -135,12 +132,6 @@ def unstored(error: Exception) -> AppError:
     log.error("webhook.not_stored", error=type(error).__name__, detail=str(error)[:500], where=_where(error))
     message = "The event could not be stored; send it again."
     return Unavailable(message)
-
-
-def trace_id(request: Request) -> str:
-    """The caller's trace; a new one when it sent none or nonsense."""
-    match = TRACEPARENT.fullmatch(request.header("traceparent") or "")
-    return match[1] if match else uuid4().hex
 
 
 def check_size(request: Request) -> None:

@@ -90,7 +90,6 @@ class Settings:
     secret_key: str = setting(_secret_key, None, "signs what Tidemark says to itself, such as the calls of tasks")
     secret_key_previous: str = setting(_text, "", "still accepted while SECRET_KEY is being rotated")
     admiral_token: str = setting(_text, "", "the first owner token; make further ones with it and then unset it")
-    cors_origins: tuple[str, ...] = setting(_listed, "", "exact origins of pages that may read the status, comma separated")
     zoho_organization_id: str = setting(_text, "", "the one organization of this database; records of others are quarantined")
     zoho_webhook_secrets: tuple[str, ...] = setting(
         _listed, "", "secrets of webhooks, comma separated, each `secret` (Zoho) or `scheme:secret`"

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -106,12 +107,8 @@ def list_dead_letters(
 @dead_letters.command("retry")
 def retry_dead_letter(identifier: str, *, as_json: Json = False, url: Url = None, key: Token = None) -> None:
     """Give a dead letter one more attempt, now."""
-    try:
+    with _unknown(then="tidemark dead-letters list"):
         found = Api(url, key).call("POST", f"/dashboard/dead-letter/{_segment(identifier)}/retry")
-    except Problem as fault:
-        if fault.code == Exit.NOT_FOUND:
-            fault.then = "tidemark dead-letters list"
-        raise
     (write_json if as_json else write_facts)(found)
 
 
@@ -146,13 +143,20 @@ def list_tokens(*, as_json: Json = False, url: Url = None, key: Token = None) ->
 @token.command("revoke")
 def revoke_token(identifier: str, *, as_json: Json = False, url: Url = None, key: Token = None) -> None:
     """Let a token count no more."""
-    try:
+    with _unknown(then="tidemark token list"):
         found = Api(url, key).call("DELETE", f"/admin/tokens/{_segment(identifier)}")
+    (write_json if as_json else write_facts)(found)
+
+
+@contextlib.contextmanager
+def _unknown(*, then: str) -> Iterator[None]:
+    """What to look at when there is no such thing."""
+    try:
+        yield
     except Problem as fault:
         if fault.code == Exit.NOT_FOUND:
-            fault.then = "tidemark token list"
+            fault.then = then
         raise
-    (write_json if as_json else write_facts)(found)
 
 
 def _segment(text: str) -> str:

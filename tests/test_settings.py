@@ -25,7 +25,7 @@ def test_every_fault_is_named_at_once():
     ("name", "text", "value"),
     [
         ("ZOHO_WEBHOOK_SECRETS", " a , b,, ", ("a", "b")),
-        ("CORS_ORIGINS", "", ()),
+        ("WEBHOOK_ENTITIES", "", ()),
         ("WEBHOOK_ENTITIES", "products", ("products",)),
         ("WEBHOOK_BODY_LIMIT_BYTES", "1", 1),
         ("BODY_TIMEOUT_SECONDS", "3", timedelta(seconds=3)),

@@ -9,11 +9,9 @@ import base64
 import contextlib
 import functools
 import hashlib
-import random
-import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +39,6 @@ from common.stores.inbox import Stored
 
 METHODS = ("POST", "PUT", "DELETE")
 GROUP = 1000
-TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True)
@@ -70,14 +67,29 @@ class _Refusals:
             is_late = time.monotonic() - self._told > self.SECONDS
             self._told = time.monotonic() if is_late else self._told
         if is_late:
-            with contextlib.suppress(AppError):
-                inbox.receive([], self.take())
+            with contextlib.suppress(AppError), self.told() as count:
+                inbox.receive([], count)
 
     def take(self) -> int:
         """Those not yet counted; they are the caller's now."""
         with self._lock:
             count, self._count = self._count, 0
             return count
+
+    def give_back(self, count: int) -> None:
+        """They could not be told to the database after all."""
+        with self._lock:
+            self._count += count
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[int]:
+        """Those not yet counted, for a call that tells them; given back when it fails."""
+        count = self.take()
+        try:
+            yield count
+        except AppError:
+            self.give_back(count)
+            raise
 
 
 refusals = _Refusals()
@@ -115,7 +127,7 @@ def read(request: Request) -> Letter:
         "ip": request.address[:45],
         "headers": {name: _clean(str(redact(value, name))) for name, value in request.first.items()},
         "signed_by": signed_by,
-        "traceparent": _traceparent(request),
+        "traceparent": request.traceparent,
     }
     return Letter([_row(reading, common) for reading in readings], readings, batch=_is_batch(readings, request))
 
@@ -184,13 +196,18 @@ class Storing:
             message = "More than one group."
             raise Unavailable(message)
         self._letters = letters
-        self._receiving = inbox.Receiving(rows, refusals.take())
+        with refusals.told() as self._refused:
+            self._receiving = inbox.Receiving(rows, self._refused)
         self.fileno = self._receiving.fileno
         self.abandon = self._receiving.abandon
 
     def finish(self) -> tuple[list[dict[str, Any] | Unauthentic], Callable[[], None] | None]:
         """The answers, and the ring that must be sent before they are given, if there is one."""
-        stored = self._receiving.stored()
+        try:
+            stored = self._receiving.stored()
+        except AppError:
+            refusals.give_back(self._refused)
+            raise
         answers = _answers(self._letters, stored.odd)
         return answers, functools.partial(ring.after_storing, [stored]) if ring.is_due(stored) else None
 
@@ -230,7 +247,8 @@ def accepted(answer: dict[str, Any] | Unauthentic) -> dict[str, Any]:
 def _stored(rows: list[dict[str, Any]]) -> Stored:
     """Store `rows`; a row that the database refuses goes into quarantine and does not take the others with it."""
     try:
-        return inbox.receive(rows, refusals.take())
+        with refusals.told() as refused:
+            return inbox.receive(rows, refused)
     except (Invalid, Conflict) as error:
         if len(rows) == 1:
             if rows[0]["errors"] is not None and "body64" in rows[0]:
@@ -358,12 +376,3 @@ def _clean(text: str) -> str:
     if text.isascii() and "\x00" not in text:
         return text
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _traceparent(request: Request) -> str:
-    """The caller's trace, or a new one where it sent none or nonsense."""
-    offered = request.header("traceparent") or ""
-    if TRACEPARENT.fullmatch(offered):
-        return offered
-    fresh = f"{random.getrandbits(192):048x}"
-    return f"00-{fresh[:32]}-{fresh[32:]}-01"

@@ -1,1 +1,1 @@
-"""Pure decisions: no clock, no chance, no world."""
+"""Pure decisions and plain shapes: no clock, no world."""

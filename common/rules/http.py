@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import re
 import urllib.parse
 from dataclasses import dataclass, field
 from functools import cached_property
+
+TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,20 @@ class Request:
     def headers_named(self, name: str) -> list[str]:
         """Every value of a header, in order."""
         return [value for key, value in self.headers if key == name]
+
+    @cached_property
+    def traceparent(self) -> str:
+        """The caller's trace as W3C writes it; a new one, the same at every look, when it sent none or nonsense."""
+        offered = self.header("traceparent") or ""
+        if TRACEPARENT.fullmatch(offered):
+            return offered
+        fresh = f"{random.getrandbits(192):048x}"
+        return f"00-{fresh[:32]}-{fresh[32:]}-01"
+
+    @property
+    def trace_id(self) -> str:
+        """The trace's own part of `traceparent`."""
+        return self.traceparent[3:35]
 
     @cached_property
     def arguments(self) -> dict[str, str]:

@@ -19,11 +19,11 @@ from common.rules import batches
 from common.rules.entity import Entity
 from common.rules.http import Request
 from common.rules.instants import instant
+from common.rules.keys import NESTED
 
 OPERATIONS = ("delete", "create", "update", "upsert")
 EMPTY_BATCH = ({"pointer": "/events", "message": "the batch is empty"},)
 LONG_NUMBER = re.compile(rb"[0-9]{19}")
-NESTED = frozenset({dict, list})
 REPLACED = ("nul",)  # what Postgres cannot hold was replaced in the stored JSON
 LETTERS = 512  # ids longer than this are nobody's
 

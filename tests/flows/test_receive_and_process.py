@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from common.errors import Unavailable
-from common.flows import process
-from tests.make import an_invoice, an_item, send
+from common.edge import hook
+from common.errors import Broken, Unavailable
+from common.flows import process, receive
+from tests.make import a_request, an_invoice, an_item, send, signed
 
 
 def test_an_event_is_stored_and_applied_once(sql):
@@ -52,3 +55,21 @@ def test_a_schema_older_than_the_code_spends_no_event(sql):
     with pytest.raises(Unavailable, match="run the migrations"):
         process.process()
     assert sql("select count(*) from tidemark.ready_events") == [[1]]
+
+
+def test_refusals_that_could_not_be_told_are_told_with_the_next_event(sql, configured):
+    receive.refusals.take()
+    receive.refusals.give_back(3)
+    sql("alter function tidemark.receive(jsonb, integer) rename to gone")
+    with pytest.raises(Broken):
+        send("products", an_item())
+    sql("alter function tidemark.gone(jsonb, integer) rename to receive")
+    send("products", an_item())
+    assert sql("select amount from tidemark.deltas where name = 'refused'") == [[3]]
+
+
+def test_the_log_and_the_row_of_a_request_tell_one_trace(sql, capsys):
+    request = signed(a_request("products", an_item()))
+    hook(lambda asked: (202, receive.receive(asked)))(request)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["trace_id"] for line in lines} == {sql("select substr(traceparent, 4, 32) from tds_inbox_events")[0][0]}
