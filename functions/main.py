@@ -38,6 +38,26 @@ def tick(request: Any) -> Any:
     return _run("tick", request)
 
 
+def shards(request: Any) -> Any:
+    """Work through the lanes of plans."""
+    return _run("shards", request)
+
+
+def plans(request: Any) -> Any:
+    """Submit plans, watch and stop them."""
+    return _run("plans", request)
+
+
+def sync(request: Any) -> Any:
+    """Start a sync."""
+    return _run("sync", request)
+
+
+def reconcile(request: Any) -> Any:
+    """Compare the source with what is here, and repair."""
+    return _run("reconcile", request)
+
+
 def status(request: Any) -> Any:
     """Read how things stand."""
     return _run("status", request)

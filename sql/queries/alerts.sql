@@ -12,3 +12,17 @@ select 'source_time_in_future', 'warning', 'The source sent a time of change tha
  order by i.entity_type
 on conflict (alert_type, entity_type) where not resolved
 do update set affected_count = greatest(a.affected_count, excluded.affected_count);
+
+-- name: raise
+-- Open an alert, or bring the open one of its type and entity up to date.
+insert into public.tds_alerts as a (alert_type, severity, title, message, entity_type, affected_count, alert_metadata)
+values (:alert_type, :severity::public.tds_alert_severity, :title, :message, :entity::public.tds_entity_type, :affected, :metadata::jsonb)
+on conflict (alert_type, entity_type) where not resolved
+do update set severity = excluded.severity, title = excluded.title, message = excluded.message,
+       affected_count = excluded.affected_count, alert_metadata = excluded.alert_metadata;
+
+-- name: resolve
+-- The condition is over.
+update public.tds_alerts
+   set resolved = true, is_active = false, resolved_at = app_now(), resolved_by = 'tidemark'
+ where alert_type = :alert_type and entity_type is not distinct from :entity::public.tds_entity_type and not resolved;

@@ -1,0 +1,62 @@
+"""Seal: close the tree of results of plans that are over. Done by whoever ended the plan, or by anybody after them."""
+
+from __future__ import annotations
+
+import time
+
+from common import db
+from common.rules import merkle
+from common.stores import plans
+
+MOST = 10
+PAGE = 2000
+
+
+def seal_all(until: float) -> int:
+    """Close the trees that are open, as long as there is time; how many were closed."""
+    with db.transaction("worker") as tx:
+        waiting = plans.unsealed(tx, MOST)
+    return sum(seal(plan) for plan in waiting if time.monotonic() < until)
+
+
+def seal(plan: str) -> bool:
+    """Compute the roots of a plan: each stage over its shards in order, the plan over its stages, salted with its seed."""
+    with db.transaction("worker") as tx:
+        stages = plans.sealed_stages(tx, plan)
+    if not stages:
+        return False
+    hash_ = merkle.hasher(stages[0].hash)
+    roots = [stage_root(plan, stage) for stage in stages]
+    leaves = [merkle.leaf(hash_, bytes.fromhex(stages[0].seed)), *(merkle.leaf(hash_, root) for root in roots)]
+    with db.transaction("worker") as tx:
+        for stage, root in zip(stages, roots, strict=True):
+            plans.seal_stage(tx, plan, stage.no, root)
+        plans.seal(tx, plan, merkle.root(hash_, leaves))
+    return True
+
+
+def stage_root(plan: str, stage: plans.Sealed) -> bytes:
+    """The root over what was reported of a stage, chunk by chunk.
+
+    A plan that was stopped has gaps: its tree is over the shards up to the first of them.
+    """
+    hash_ = merkle.hasher(stage.hash)
+    fold = merkle.Fold(hash_)
+    while True:
+        with db.transaction("worker") as tx:
+            chunks = plans.chunks(tx, plan, stage.no, fold.size, PAGE)
+            for chunk in chunks:
+                if chunk.lo != fold.size:
+                    return fold.root()
+                fold.push(chunk.lo, chunk.hi, chunk.peaks if chunk.digests is None else _repeaked(tx, plan, stage, chunk))
+        if len(chunks) < PAGE:
+            return fold.root()
+
+
+def _repeaked(tx: db.Transaction, plan: str, stage: plans.Sealed, chunk: plans.Chunk) -> bytes:
+    """The peaks of a chunk in which failed shards went well later."""
+    said = chunk.digests or b""
+    digests = [said[at : at + merkle.SIZE] for at in range(0, len(said), merkle.SIZE)]
+    for shard, digest in plans.healed(tx, plan, stage.no, chunk.lo, chunk.hi).items():
+        digests[shard - chunk.lo] = digest
+    return merkle.peaks(merkle.hasher(stage.hash), chunk.lo, digests)

@@ -1,0 +1,309 @@
+"""Plans and their stages: a long job, its ordered steps, and what stands in the tree of results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from common import encoding
+from common.db import Transaction
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A plan to be submitted; `stages` as sql/queries/plans.sql `add_stages` reads them."""
+
+    name: str
+    priority: int
+    definition: dict[str, Any]
+    stages: list[dict[str, Any]]
+    max_concurrency: int
+    shard_timeout: timedelta
+    retry_budget: int
+    timebox: timedelta
+    hash: str
+    seed: str
+    submitted_by: str
+    idempotency_key: str | None = None
+    request_hash: str | None = None
+    undoes: str | None = None
+
+
+class Keyed(NamedTuple):
+    """The plan that an idempotency key stands for."""
+
+    id: str
+    request_hash: str | None
+
+
+class Openable(NamedTuple):
+    """A stage that may open now."""
+
+    no: int
+    id: str
+    kind: str
+    config: dict[str, Any]
+    shards: int | None
+    concurrency: int
+    waves: list[int] | None
+    ranges: list[list[int]] | None
+
+
+class Open(NamedTuple):
+    """A stage that is open, locked."""
+
+    no: int
+    id: str
+    kind: str
+    config: dict[str, Any]
+    shards: int | None
+    concurrency: int
+    waves: list[int] | None
+    released: int
+    goes_on: bool  # open-ended, and nobody has said yet that there is no more
+
+
+class Locked(NamedTuple):
+    """A plan, locked, with how many of its stages are where."""
+
+    id: str
+    name: str
+    status: str
+    definition: dict[str, Any]
+    undoes: str | None
+    open: int
+    failed: int
+    waiting: int
+
+
+class Work(NamedTuple):
+    """What a worker needs to know of a stage."""
+
+    id: str
+    kind: str
+    config: dict[str, Any]
+    shards: int | None
+    is_open_ended: bool
+    chunk: int
+    hash: str
+    shard_timeout: timedelta
+    is_undoing: bool
+
+
+class Chunk(NamedTuple):
+    """A completed chunk; its leaves only where one of them has changed since."""
+
+    lo: int
+    hi: int
+    peaks: bytes
+    digests: bytes | None
+
+
+class Sealed(NamedTuple):
+    """A stage whose tree is to be closed."""
+
+    no: int
+    shards: int
+    hash: str
+    seed: str
+
+
+class Progress(NamedTuple):
+    """One stage of a plan, and the plan."""
+
+    plan: str
+    name: str
+    plan_status: str
+    priority: int
+    reason: str | None
+    submitted_by: str
+    submitted_at: datetime
+    deadline_at: datetime
+    plan_finished_at: datetime | None
+    hash: str
+    seed: str
+    plan_root: str | None
+    retries: int
+    retry_budget: int
+    undoes: str | None
+    no: int
+    id: str
+    kind: str
+    status: str
+    shards: int | None
+    is_open_ended: bool
+    released: int
+    opened_at: datetime | None
+    finished_at: datetime | None
+    chunk: int
+    slo: timedelta
+    config: dict[str, Any]
+    root: str | None
+    lanes: int
+    held: int
+    running: int
+    left: int
+    retry: int
+    dead: int
+    healed: int
+    needs: list[str]
+    now: datetime
+
+
+class Definition(NamedTuple):
+    """What was submitted."""
+
+    name: str
+    priority: int
+    definition: dict[str, Any]
+    status: str
+
+
+def add(tx: Transaction, draft: Draft) -> str | None:
+    """The id of a new plan; None when its idempotency key is taken."""
+    plan: str | None = tx.value(
+        "plans.add",
+        name=draft.name,
+        priority=draft.priority,
+        definition=encoding.dumps(draft.definition),
+        max_concurrency=draft.max_concurrency,
+        shard_timeout=draft.shard_timeout,
+        retry_budget=draft.retry_budget,
+        hash=draft.hash,
+        seed=draft.seed,
+        undoes=draft.undoes,
+        idempotency_key=draft.idempotency_key,
+        request_hash=draft.request_hash,
+        submitted_by=draft.submitted_by,
+        timebox=draft.timebox,
+    )
+    if plan is not None:
+        tx.run("plans.add_stages", plan=plan, stages=encoding.dumps(draft.stages))
+    return plan
+
+
+def by_key(tx: Transaction, key: str) -> Keyed | None:
+    """The plan that was submitted under an idempotency key."""
+    return tx.one(Keyed, "plans.by_key", key=key)
+
+
+def lock(tx: Transaction, plan: str) -> Locked | None:
+    """A plan, locked until the transaction ends."""
+    return tx.one(Locked, "plans.lock", plan=plan)
+
+
+def lock_stage(tx: Transaction, plan: str, no: int) -> Open | None:
+    """A stage, locked; None when it is not open."""
+    return tx.one(Open, "plans.lock_stage", plan=plan, no=no)
+
+
+def openable(tx: Transaction, plan: str) -> list[Openable]:
+    """The stages that wait for nothing any more."""
+    return tx.all(Openable, "plans.openable", plan=plan)
+
+
+def open_stage(tx: Transaction, plan: str, no: int, *, shards: int | None, released: int) -> None:
+    """A stage is open, its first `released` shards cut into lanes; without a number of shards it is open-ended."""
+    tx.run("plans.open", plan=plan, no=no, shards=shards, released=released, is_open_ended=shards is None)
+
+
+def release(tx: Transaction, plan: str, no: int, released: int) -> None:
+    """The next wave may begin."""
+    tx.run("plans.release", plan=plan, no=no, released=released)
+
+
+def is_worked_on(tx: Transaction, plan: str, no: int) -> bool:
+    """Whether shards of a stage are yet to be done."""
+    return bool(tx.value("plans.is_worked_on", plan=plan, no=no))
+
+
+def end_stage(tx: Transaction, plan: str, no: int, *, ok: bool) -> None:
+    """A stage is over."""
+    tx.run("plans.end_stage", plan=plan, no=no, ok=ok)
+
+
+def learn(tx: Transaction, plan: str, no: int, chunk: int) -> None:
+    """Remember how many shards make a chunk of about a second."""
+    tx.run("plans.learn", plan=plan, no=no, chunk=chunk)
+
+
+def work(tx: Transaction, plan: str, no: int) -> Work | None:
+    """What a worker needs to know of a stage."""
+    return tx.one(Work, "plans.work", plan=plan, no=no)
+
+
+def set_status(tx: Transaction, plan: str, status: str, reason: str | None = None, timebox: timedelta | None = None) -> None:
+    """A plan stands elsewhere now; `timebox` begins anew from here."""
+    tx.run("plans.set_status", plan=plan, status=status, reason=reason, timebox=timebox)
+
+
+def reopen(tx: Transaction, plan: str) -> int:
+    """Open the stages that failed again; how many."""
+    return tx.run("plans.reopen", plan=plan)
+
+
+def overdue(tx: Transaction, limit: int) -> list[str]:
+    """Plans whose timebox is over."""
+    return tx.all(str, "plans.overdue", limit=limit)
+
+
+def stranded(tx: Transaction, limit: int) -> list[tuple[str, int]]:
+    """Open stages that nobody has ended although nothing of them is left to do."""
+    return tx.all(lambda plan, no: (plan, no), "plans.stranded", limit=limit)
+
+
+def record(tx: Transaction, plan: str, stage: int, lo: int, hi: int, digests: bytes, peaks: bytes) -> None:
+    """Write down what became of the chunk [lo, hi)."""
+    tx.run("plans.record", plan=plan, stage=stage, lo=lo, hi=hi, digests=digests, peaks=peaks)
+
+
+def unsealed(tx: Transaction, limit: int) -> list[str]:
+    """Plans that are over and have no root yet."""
+    return tx.all(str, "plans.unsealed", limit=limit)
+
+
+def sealed_stages(tx: Transaction, plan: str) -> list[Sealed]:
+    """The stages of a plan that is over."""
+    return tx.all(Sealed, "plans.sealed_stages", plan=plan)
+
+
+def chunks(tx: Transaction, plan: str, stage: int, lo: int, limit: int) -> list[Chunk]:
+    """The chunks of a stage in shard order, from `lo` on."""
+    return tx.all(Chunk, "plans.chunks", plan=plan, stage=stage, lo=lo, limit=limit)
+
+
+def healed(tx: Transaction, plan: str, stage: int, lo: int, hi: int) -> dict[int, bytes]:
+    """The digests of shards in [lo, hi) that went well later."""
+    return dict(tx.all(lambda shard, digest: (shard, digest), "plans.healed", plan=plan, stage=stage, lo=lo, hi=hi))
+
+
+def seal_stage(tx: Transaction, plan: str, no: int, root: bytes) -> None:
+    """Write down the root over a stage."""
+    tx.run("plans.seal_stage", plan=plan, no=no, root=root)
+
+
+def seal(tx: Transaction, plan: str, root: bytes) -> None:
+    """Write down the root over a plan."""
+    tx.run("plans.seal", plan=plan, root=root)
+
+
+def progress(tx: Transaction, plan: str | None = None, *, unfinished: bool = False, limit: int = 50) -> list[Progress]:
+    """How far every stage of a plan, or of the newest plans, has come."""
+    return tx.all(Progress, "plans.progress", plan=plan, unfinished=unfinished, limit=limit)
+
+
+def definition(tx: Transaction, plan: str) -> Definition | None:
+    """What was submitted."""
+    return tx.one(Definition, "plans.definition", plan=plan)
+
+
+def is_superseded(tx: Transaction, plan: str) -> bool:
+    """Whether a later plan of the same name has succeeded."""
+    return bool(tx.value("plans.is_superseded", plan=plan))
+
+
+def numbers(stages: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """The number of each stage by its id."""
+    return {stage["id"]: no for no, stage in enumerate(stages)}

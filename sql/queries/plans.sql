@@ -1,0 +1,164 @@
+-- Plans and their stages. Locks are taken in the order lanes, stage, plan.
+
+-- name: add
+-- A new plan; no row when its idempotency key is taken.
+insert into tidemark.plans (name, priority, definition, max_concurrency, shard_timeout, retry_budget, hash, seed, undoes, idempotency_key,
+       request_hash, submitted_by, deadline_at)
+values (:name, :priority, :definition::jsonb, :max_concurrency, :shard_timeout, :retry_budget, :hash, :seed, :undoes, :idempotency_key,
+       :request_hash, :submitted_by, app_now() + :timebox)
+on conflict (idempotency_key) do nothing
+returning id::text;
+
+-- name: add_stages
+-- The stages of a plan, in order.
+insert into tidemark.stages (plan, no, id, kind, config, needs, concurrency, slo, shards, waves, ranges)
+select :plan, s.no, s.id, s.kind, s.config, array(select jsonb_array_elements_text(s.needs)::integer), s.concurrency,
+       make_interval(secs => s.slo_seconds), s.shards,
+       case when s.waves is not null then array(select jsonb_array_elements_text(s.waves)::integer) end, s.ranges
+  from jsonb_to_recordset(:stages::jsonb) as s (no integer, id text, kind text, config jsonb, needs jsonb, concurrency integer,
+       slo_seconds float8, shards bigint, waves jsonb, ranges jsonb);
+
+-- name: by_key
+-- The plan that was submitted under an idempotency key.
+select id::text, request_hash from tidemark.plans where idempotency_key = :key;
+
+-- name: openable
+-- Stages that wait for nothing any more. The caller has locked the plan.
+select s.no, s.id, s.kind, s.config, s.shards, s.concurrency, s.waves, s.ranges
+  from tidemark.stages s
+ where s.plan = :plan and s.status = 'waiting'
+   and not exists (select from tidemark.stages n where n.plan = s.plan and n.no = any (s.needs) and n.status <> 'succeeded')
+ order by s.no;
+
+-- name: open
+-- A stage is open, with its first shards released.
+update tidemark.stages
+   set status = 'open', opened_at = coalesce(opened_at, app_now()), shards = :shards, released = :released, is_open_ended = :is_open_ended, last = null
+ where plan = :plan and no = :no;
+
+-- name: release
+-- The next wave of a stage may begin.
+update tidemark.stages set released = :released where plan = :plan and no = :no;
+
+-- name: lock_stage
+-- A stage, locked, as long as it is open.
+select s.no, s.id, s.kind, s.config, s.shards, s.concurrency, s.waves, s.released, s.is_open_ended and s.last is null as goes_on
+  from tidemark.stages s
+ where s.plan = :plan and s.no = :no and s.status = 'open'
+   for no key update;
+
+-- name: is_worked_on
+-- Whether shards of a stage are yet to be done.
+select exists (select from tidemark.lanes where plan = :plan and stage = :no and done < hi);
+
+-- name: end_stage
+-- A stage is over.
+update tidemark.stages
+   set status = case when :ok then 'succeeded' else 'failed' end, shards = released, finished_at = app_now()
+ where plan = :plan and no = :no;
+
+-- name: learn
+-- How many shards make a chunk of about a second.
+update tidemark.stages set chunk = :chunk where plan = :plan and no = :no and chunk <> :chunk;
+
+-- name: lock
+-- A plan, locked.
+select id::text, name, status, definition, undoes::text, (select count(*) from tidemark.stages s where s.plan = p.id and s.status = 'open'),
+       (select count(*) from tidemark.stages s where s.plan = p.id and s.status = 'failed'),
+       (select count(*) from tidemark.stages s where s.plan = p.id and s.status = 'waiting')
+  from tidemark.plans p where id = :plan for no key update;
+
+-- name: work
+-- What a worker needs to know of a stage.
+select s.id, s.kind, s.config, s.shards, s.is_open_ended, s.chunk, p.hash, p.shard_timeout, p.undoes is not null
+  from tidemark.stages s join tidemark.plans p on p.id = s.plan
+ where s.plan = :plan and s.no = :no;
+
+-- name: set_status
+-- A plan stands elsewhere now, and why.
+update tidemark.plans
+   set status = :status, reason = :reason,
+       finished_at = case when :status in ('cancelled', 'aborted', 'failed', 'succeeded') then coalesce(finished_at, app_now()) end,
+       deadline_at = case when :timebox::interval is null then deadline_at else app_now() + :timebox end,
+       root = case when :status = 'running' then null else root end
+ where id = :plan;
+
+-- name: reopen
+-- Stages that failed are open again: what failed in them is tried once more.
+update tidemark.stages set status = 'open', finished_at = null, root = null where plan = :plan and status = 'failed';
+
+-- name: overdue
+-- Plans whose timebox is over.
+select id::text from tidemark.plans where finished_at is null and deadline_at <= app_now() order by id limit :limit;
+
+-- name: stranded
+-- Open stages in which nobody has anything left to do: whoever was to end them died before.
+select s.plan::text, s.no
+  from tidemark.stages s join tidemark.plans p on p.id = s.plan
+ where p.finished_at is null and p.status = 'running' and s.status = 'open' and not (s.is_open_ended and s.last is null)
+   and not exists (select from tidemark.lanes l where l.plan = s.plan and l.stage = s.no and l.done < l.hi)
+   and not exists (select from tidemark.shard_failures f where f.plan = s.plan and f.stage = s.no and f.status = 'retry')
+ limit :limit;
+
+-- name: record
+-- What became of a chunk.
+insert into tidemark.leaves (plan, stage, lo, hi, digests, peaks) values (:plan, :stage, :lo, :hi, :digests, :peaks);
+
+-- name: unsealed
+-- Plans that are over and whose tree of results has no root yet.
+select id::text from tidemark.plans where finished_at is not null and root is null order by finished_at limit :limit;
+
+-- name: sealed_stages
+-- The stages of a plan that is over, with the hash their trees are made with.
+select s.no, s.released, p.hash, p.seed from tidemark.stages s join tidemark.plans p on p.id = s.plan
+ where p.id = :plan and p.finished_at is not null order by s.no;
+
+-- name: chunks
+-- The chunks of a stage in shard order, from a shard on; with their leaves where a failed shard went well later.
+select l.lo, l.hi, l.peaks, case when h.shard is not null then l.digests end
+  from tidemark.leaves l
+  left join lateral (select f.shard from tidemark.shard_failures f
+                      where f.plan = l.plan and f.stage = l.stage and f.shard >= l.lo and f.shard < l.hi and f.status = 'healed' limit 1) h on true
+ where l.plan = :plan and l.stage = :stage and l.lo >= :lo
+ order by l.lo
+ limit :limit;
+
+-- name: healed
+-- The digests of shards that went well later.
+select shard, digest from tidemark.shard_failures
+ where plan = :plan and stage = :stage and shard >= :lo and shard < :hi and status = 'healed' order by shard;
+
+-- name: seal_stage
+-- The root over a stage.
+update tidemark.stages set root = :root where plan = :plan and no = :no;
+
+-- name: seal
+-- The root over a plan, unless somebody has begun to try its failures again.
+update tidemark.plans set root = :root where id = :plan and finished_at is not null;
+
+-- name: progress
+-- How far the stages of plans have come, from their lanes; of the newest plans, or of one.
+select p.id::text, p.name, p.status, p.priority, p.reason, p.submitted_by, p.submitted_at, p.deadline_at, p.finished_at, p.hash, p.seed,
+       encode(p.root, 'hex'), p.retries, p.retry_budget, p.undoes::text, s.no, s.id, s.kind, s.status, s.shards, s.is_open_ended, s.released, s.opened_at, s.finished_at,
+       s.chunk, s.slo, s.config, encode(s.root, 'hex'), l.lanes, l.held, l.running, l.left, f.retry, f.dead, f.healed, array(select n.id from tidemark.stages n where n.plan = s.plan and n.no = any (s.needs)), app_now()
+  from (select * from tidemark.plans
+         where (:plan::uuid is null or id = :plan) and (not :unfinished or finished_at is null)
+         order by submitted_at desc limit :limit) p
+  join tidemark.stages s on s.plan = p.id
+  cross join lateral (
+       select count(*) as lanes, count(*) filter (where leased_until >= app_now()) as held,
+              coalesce(sum(busy - done) filter (where leased_until >= app_now()), 0)::bigint as running, coalesce(sum(hi - done), 0)::bigint as left
+         from tidemark.lanes where plan = s.plan and stage = s.no) l
+  cross join lateral (
+       select count(*) filter (where status = 'retry') as retry, count(*) filter (where status = 'dead') as dead, count(*) filter (where status = 'healed') as healed
+         from tidemark.shard_failures where plan = s.plan and stage = s.no) f
+ order by p.submitted_at desc, p.id, s.no;
+
+-- name: definition
+-- What was submitted, and under which name and priority.
+select name, priority, definition, status from tidemark.plans where id = :plan;
+
+-- name: is_superseded
+-- Whether a later plan of the same name has succeeded.
+select exists (select from tidemark.plans n join tidemark.plans p on p.id = :plan
+                where n.name = p.name and n.status = 'succeeded' and n.submitted_at > p.submitted_at and n.id <> p.id);
