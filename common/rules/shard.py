@@ -74,7 +74,7 @@ def lanes(shards: int, concurrency: int, lo: int = 0) -> list[tuple[int, int]]:
     return [(lo + (shards - lo) * no // count, lo + (shards - lo) * (no + 1) // count) for no in range(count)]
 
 
-LARGEST_CHUNK = 16_384
+LARGEST_CHUNK = 4_096  # 128 KiB of digests: memory does not grow with the number of shards
 CHUNK_SECONDS = 1.0
 GROWTH = 8
 

@@ -6,9 +6,16 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from common import encoding
 from common.db import Transaction
 
-READ: dict[str, Callable[[str], Any]] = {"integer": int, "number": Decimal, "boolean": lambda text: text == "true", "string": str}
+READ: dict[str, Callable[[str], Any]] = {
+    "integer": int,
+    "number": Decimal,
+    "boolean": lambda text: text == "true",
+    "string": str,
+    "json": encoding.loads,
+}
 
 
 class Row(NamedTuple):

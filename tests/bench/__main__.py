@@ -9,7 +9,7 @@ import platform
 
 from tests.bench import lab
 
-NAMES = ("webhook", "batch", "apply", "growth", "cold", "latency")
+NAMES = ("webhook", "batch", "apply", "growth", "cold", "latency", "plan")
 
 
 def main() -> None:

@@ -237,9 +237,9 @@ def wait_for(
     raise RuntimeError(message)
 
 
-def workers(environment: Mapping[str, str], processes: int = 1) -> list[dict[str, Any]]:
-    """Run `process.process` in so many processes at once until nothing waits or their time is up; their reports."""
-    command = [sys.executable, "-m", "tests.bench.worker"]
+def workers(environment: Mapping[str, str], processes: int = 1, function: str = "process") -> list[dict[str, Any]]:
+    """Run a function in so many processes at once until nothing waits or their time is up; their reports."""
+    command = [sys.executable, "-m", "tests.bench.worker", function]
     surroundings = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
     started = [
         subprocess.Popen(command, cwd=ROOT, env=surroundings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
