@@ -31,7 +31,7 @@ def plan(config: dict[str, Any]) -> int | None:
 
 
 def open(tx, stage) -> int | None:  # noqa: A001
-    return stage.config["late"] if "late" in stage.config else stage.shards
+    return stage.config.get("late", stage.shards)
 
 
 def ended(tx, stage, *, ok: bool) -> None:
@@ -46,11 +46,11 @@ def run(shards: range, context: Context) -> Ran:
         if shard in hooks:
             hooks[shard](context)
         if runs[context.stage.id, shard] <= config.get("trouble", {}).get(str(shard), 0):
-            raise Unavailable("The source is down.", retry_after_seconds=30)
+            raise Unavailable(retry_after_seconds=30)
         if runs[context.stage.id, shard] <= config.get("fail", {}).get(str(shard), 0):
             failures[shard] = Failure("trial", "as it was told to")
         if shard in config.get("refuse", []):
-            raise Invalid("never")
+            raise Invalid
     done = [shard for shard in shards if shard not in failures]
 
     def effect(tx: Any) -> None:

@@ -98,9 +98,10 @@ def _key(request: Request) -> str | None:
 
 
 def drafted(
-    given: dict[str, Any], *, submitted_by: str, key: str | None = None, request_hash: str | None = None, undoes: str | None = None
-) -> plans.Draft:
-    """A plan as it will be stored.
+    given: dict[str, Any], *, submitted_by: str, key: str | None = None, request_hash: str | None = None, undoes: str | None = None,
+    is_ours: bool = False,
+) -> plans.Draft:  # fmt: skip
+    """A plan as it will be stored; one of ours may have kinds that are no use by themselves.
 
     Raises: Invalid, with a pointer to each fault.
     """
@@ -119,7 +120,7 @@ def drafted(
         name=asked.name,
         priority=asked.priority,
         definition=given,
-        stages=_counted(asked),
+        stages=_counted(asked, is_ours=is_ours),
         max_concurrency=asked.max_concurrency,
         shard_timeout=timedelta(milliseconds=asked.shard_timeout_ms),
         retry_budget=asked.retry_budget,
@@ -137,7 +138,7 @@ def _milliseconds(duration: timedelta) -> int:
     return int(duration.total_seconds() * 1000)
 
 
-def _counted(asked: rules.Asked) -> list[dict[str, Any]]:
+def _counted(asked: rules.Asked, *, is_ours: bool) -> list[dict[str, Any]]:
     """The stages with the shards that their kinds say they have."""
     reader = rules.Reader()
     found = []
@@ -145,7 +146,12 @@ def _counted(asked: rules.Asked) -> list[dict[str, Any]]:
     for no, step in enumerate(asked.steps):
         count: int | None = None
         try:
-            count = shards.find(step.kind).plan(step.config)
+            kind = shards.find(step.kind)
+            count = kind.plan(step.config)
+            if getattr(kind, "IS_OURS", False) and not is_ours:
+                reader.fault(
+                    f"/stages/{no}/kind", "is a part of something larger, such as a sync, and cannot be submitted by itself"
+                )
         except Unknown as error:
             reader.fault(f"/stages/{no}/kind", error.detail)
         except Invalid as error:
@@ -156,7 +162,10 @@ def _counted(asked: rules.Asked) -> list[dict[str, Any]]:
             reader.fault(f"/stages/{no}", f"with this stage the plan has {total:,} shards; it may have {asked.max_shards:,}")
             break
         if step.ranges and step.ranges[-1][1] != count:
-            reader.fault(f"/stages/{no}/ranges", f"must cover the stage's {count:,} shards" if count else "this kind counts its shards itself")
+            reader.fault(
+                f"/stages/{no}/ranges",
+                f"must cover the stage's {count:,} shards" if count else "this kind counts its shards itself",
+            )
         if step.waves and (count is None or step.ranges):
             reader.fault(f"/stages/{no}/waves", "only a stage whose shards are known, and not cut by hand, can have waves")
         found.append(
@@ -191,7 +200,9 @@ class Shown:
         self.whole: Whole = whole(
             [
                 Stage(
-                    total=row.shards if row.status == "waiting" or not row.is_open_ended else (row.shards if row.finished_at else None),
+                    total=row.shards
+                    if row.status == "waiting" or not row.is_open_ended
+                    else (row.shards if row.finished_at else None),
                     released=row.released,
                     left=row.left if row.status == "open" else (0 if row.finished_at else None),
                     running=row.running,
@@ -308,7 +319,11 @@ def overview() -> dict[str, Any]:
         "total_shards_running": sum(each.whole.running for each in active),
         "total_shards_complete": sum(each.whole.done for each in active),
         "plans": [
-            {key: value for key, value in _plan_status(each).items() if key not in {"stages", "merkle_seed", "hash", "truth_certified"}}
+            {
+                key: value
+                for key, value in _plan_status(each).items()
+                if key not in {"stages", "merkle_seed", "hash", "truth_certified"}
+            }
             for each in shown
         ],
     }
@@ -433,7 +448,9 @@ def rollback(identifier: str) -> tuple[int, dict[str, Any]]:
 
 def _reversed(definition: dict[str, Any]) -> dict[str, Any]:
     stages_ = definition["stages"]
-    waiting = {stage["id"]: [other["id"] for other in stages_ if stage["id"] in (other.get("dependencies") or [])] for stage in stages_}
+    waiting = {
+        stage["id"]: [other["id"] for other in stages_ if stage["id"] in (other.get("dependencies") or [])] for stage in stages_
+    }
     return definition | {"stages": [stage | {"dependencies": waiting[stage["id"]]} for stage in reversed(stages_)]}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -109,13 +109,13 @@ class Worker:
 
 def _context(held: Lane | Taken, work_: Work, until: float, holder: str, beat: Callable[[Any], None]) -> Context:
     stage = rules.Stage(held.plan, held.stage, work_.id, work_.kind, work_.config, work_.shards)
-    is_lane = isinstance(held, Lane)
+    lapses, checkpoint = (held.lapses, held.checkpoint) if isinstance(held, Lane) else (0, None)
     return Context(
         stage=stage,
         hash=merkle.hasher(work_.hash),
         until=until,
-        lapses=held.lapses if is_lane else 0,
-        checkpoint=held.checkpoint if is_lane else None,
+        lapses=lapses,
+        checkpoint=checkpoint,
         beat=beat,
         holder=holder,
     )
@@ -164,7 +164,9 @@ class _LaneTurn:
             self._give_back(timedelta())  # ours after all, if only the plan was stopped
         except Unavailable as error:
             wait = timedelta(seconds=error.retry_after_seconds) if not isinstance(error, Replayable) else SOURCE_WAIT
-            log.warning("lane.given_back", plan=self._lane.plan, stage=self._work.id, reason=error.detail, wait=wait.total_seconds())
+            log.warning(
+                "lane.given_back", plan=self._lane.plan, stage=self._work.id, reason=error.detail, wait=wait.total_seconds()
+            )
             self._worker.report.given_back += 1
             self._give_back(wait)
         if self._size != self._work.chunk and not self._work.is_open_ended:
@@ -203,8 +205,8 @@ class _LaneTurn:
         except Exception as error:  # noqa: BLE001 - whatever a kind does wrong is its shard's failure, not the worker's
             if len(span) > 1:
                 return self._one_by_one(span)
-            log.error("shard.failed", plan=self._lane.plan, stage=self._work.id, shard=span.start, error=type(error).__name__)
-            return self._report(span, self._failed(span, _failure(error)), time.monotonic() - started)
+            log.error("shard.failed", plan=self._lane.plan, stage=self._work.id, shard=span.start, error=str(error)[:MESSAGE])
+            return self._report(span, self._failed(span, _failure(error), error), time.monotonic() - started)
 
     def _one_by_one(self, span: range) -> Place | None:
         """A chunk that failed as a whole, shard by shard, so that only those fail that must; reported as one."""
@@ -230,9 +232,13 @@ class _LaneTurn:
         except Exception as error:  # noqa: BLE001 - the effects do not go together: all of them wait for a life of their own
             return self._report(span, self._failed(span, _failure(error)), time.monotonic() - started)
 
-    def _failed(self, span: range, failure: Failure) -> Ran:
-        # Of an open-ended stage nobody knows what lies beyond a shard that failed: the next one will tell.
-        return Ran([b""] * len(span), dict.fromkeys(span, failure), more=self._work.is_open_ended or None)
+    def _failed(self, span: range, failure: Failure, error: Exception | None = None) -> Ran:
+        # Of an open-ended stage nobody knows what lies beyond a shard that failed: the next one will tell, unless the kind can.
+        said = getattr(shards.find(self._work.kind), "failed", None)
+        more = said(error) if said and error is not None else None
+        return Ran(
+            [b""] * len(span), dict.fromkeys(span, failure), more=True if more is None and self._work.is_open_ended else more
+        )
 
     def _report(self, span: range, ran: Ran, took: float) -> Place | None:
         current = settings.load()
@@ -241,10 +247,7 @@ class _LaneTurn:
                 len(span), took, longest=current.hxo_autosplit_p95_ms, factor=current.hxo_autosplit_factor
             )  # fmt: skip
         is_over = time.monotonic() - self._started > TURN_SECONDS or time.monotonic() >= self._worker.until
-        digests = [
-            merkle.leaf(self._context.hash, f"failed {shard} {ran.failures[shard].code}".encode()) if shard in ran.failures else leaf
-            for shard, leaf in zip(span, ran.leaves, strict=True)
-        ] if ran.failures else ran.leaves  # fmt: skip
+        digests = _digests(self._context.hash, span, ran)
         peaks = merkle.peaks(self._context.hash, span.start, digests)
 
         def write(tx: Transaction) -> tuple[Place, int]:
@@ -267,16 +270,29 @@ class _LaneTurn:
             raise Lost
         if ran.effect is not None:
             ran.effect(tx)
-        plans.record(tx, lane.plan, lane.stage, span.start, span.stop, b"".join(ran.leaves), peaks)
+        leaves = b"".join(ran.leaves)
+        plans.record(tx, lane.plan, lane.stage, lo=span.start, hi=span.stop, digests=leaves, peaks=peaks)
         if ran.failures:
             shard_failures.add(tx, lane.plan, lane.stage, ran.failures, _wait(1))
         if work_.is_open_ended:
             more = ran.more is not False
-            place = lanes.extend(tx, lane, span.start, more=more, next_=next_, lease=LEASE) or Place(span.stop, span.stop, span.stop)
+            place = lanes.extend(tx, lane, span.start, more=more, next_=next_, lease=LEASE) or Place(
+                span.stop, span.stop, span.stop
+            )
         opened = stages.settle(tx, lane.plan, lane.stage) if place.busy >= place.hi and place.done == place.hi else 0
         if ran.failures:
             stages.check_failures(tx, lane.plan, lane.stage)
         return place, opened
+
+
+def _digests(hash_: merkle.Hash, span: range, ran: Ran) -> Sequence[bytes]:
+    """The leaves of a chunk; a failure is one as well."""
+    if not ran.failures:
+        return ran.leaves
+    digests = list(ran.leaves)
+    for shard, failure in ran.failures.items():
+        digests[shard - span.start] = merkle.leaf(hash_, b"failed %d %s" % (shard, failure.code.encode()))
+    return digests
 
 
 def _all(effects: list[Callable[[Transaction], Any]]) -> Callable[[Transaction], None]:
@@ -346,7 +362,9 @@ class _Healing:
 
     def _fail(self, failure: Failure) -> None:
         taken = self._taken
-        log.error("shard.failed", plan=taken.plan, stage=self._work.id, shard=taken.shard, code=failure.code, attempt=taken.attempts + 1)
+        log.error(
+            "shard.failed", plan=taken.plan, stage=self._work.id, shard=taken.shard, code=failure.code, attempt=taken.attempts + 1
+        )
         with db.transaction("worker") as tx:
             said = shard_failures.fail(tx, taken, failure, wait=_wait(taken.attempts + 1), most=MOST_ATTEMPTS)
             if said == "dead":

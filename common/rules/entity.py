@@ -64,6 +64,24 @@ class Lines:
     columns: Mapping[str, Column]
 
 
+@dataclass(frozen=True)
+class Pull:
+    """How the entity is read from the source."""
+
+    path: str  # after the base, such as items
+    base: str  # the product of the source that has it: inventory or books
+    key: str  # where the rows stand in a list's answer
+    detail_key: str = ""  # where the record stands in a detail's answer
+    filter: str | None = None  # argument of the list that asks for what changed since, and that the source honours
+    sort: str | None = None  # column in which the list keeps its order while it is read; None: it cannot be sorted
+    arguments: Mapping[str, str] = field(default_factory=dict)  # sent with every list
+    whole: bool = False  # a row of the list is the whole record
+    bulk: tuple[str, int] | None = None  # path that reads many by id, and how many at once
+    has_detail: bool = True  # one can be read by its id
+    walk: str | None = None  # without a filter: column by which the list can be read from the newest on
+    sums: bool = False  # the source counts and sums the list by itself
+
+
 @dataclass(frozen=True, eq=False)  # one constant per file: itself its only equal, and a key for caches
 class Entity:
     """One of the record types that are kept in step."""
@@ -81,3 +99,4 @@ class Entity:
     lines: Lines | None = None
     marks: Mapping[str, str] = field(default_factory=dict)  # column that says when another was last read: that other
     only: Mapping[str, str] = field(default_factory=dict)  # fields that tell it from its wrapper's other entity
+    pull: Pull | None = None  # None: it comes by webhook only

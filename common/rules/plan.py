@@ -176,7 +176,13 @@ def _waves(waves: Any, pointer: str, reader: Reader) -> tuple[int, ...] | None:
         reader.fault(pointer, "must be a list of percentages")
         return None
     for position, part in enumerate(waves):
-        if isinstance(part, bool) or not isinstance(part, int | Decimal | float) or not math.isfinite(part) or part != int(part) or part < 1:
+        if (
+            isinstance(part, bool)
+            or not isinstance(part, int | Decimal | float)
+            or not math.isfinite(part)
+            or part != int(part)
+            or part < 1
+        ):
             reader.fault(f"{pointer}/{position}", "must be a whole percentage from 1 to 100")
             return None
     if sum(waves) != 100:  # noqa: PLR2004

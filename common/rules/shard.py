@@ -9,6 +9,7 @@ and, where it needs them,
     def undo(shards, context) -> Ran    take back what run did; a kind without it cannot be rolled back
     def open(tx, stage) -> int | None   when the stage opens: how many shards it has now; None: open-ended
     def ended(tx, stage, *, ok)         in the transaction that ends the stage
+    def failed(error) -> bool | None    open-ended: whether there is anything beyond a shard that failed so; None: who knows
 """
 
 from __future__ import annotations

@@ -161,10 +161,11 @@ class Definition(NamedTuple):
     status: str
 
 
-def add(tx: Transaction, draft: Draft) -> str | None:
-    """The id of a new plan; None when its idempotency key is taken."""
-    plan: str | None = tx.value(
+def add(tx: Transaction, draft: Draft, plan: str | None = None) -> str | None:
+    """The id of a new plan, `plan` if it is given; None when its idempotency key is taken."""
+    plan = tx.value(
         "plans.add",
+        id=plan,
         name=draft.name,
         priority=draft.priority,
         definition=encoding.dumps(draft.definition),
@@ -254,7 +255,7 @@ def stranded(tx: Transaction, limit: int) -> list[tuple[str, int]]:
     return tx.all(lambda plan, no: (plan, no), "plans.stranded", limit=limit)
 
 
-def record(tx: Transaction, plan: str, stage: int, lo: int, hi: int, digests: bytes, peaks: bytes) -> None:
+def record(tx: Transaction, plan: str, stage: int, *, lo: int, hi: int, digests: bytes, peaks: bytes) -> None:
     """Write down what became of the chunk [lo, hi)."""
     tx.run("plans.record", plan=plan, stage=stage, lo=lo, hi=hi, digests=digests, peaks=peaks)
 

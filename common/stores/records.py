@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import orjson
+
 from common import encoding
 from common.db import Transaction, queries
 from common.errors import Replayable
 from common.rules import keys
-from common.rules.entity import Entity
+from common.rules.entity import Entity, Kind
 
 NOISE = f"({keys.NOISE_SUFFIX}$)|^({'|'.join(sorted(keys.NOISE))})$"
 
@@ -22,7 +24,7 @@ class Version:
     """One version of a record, as an event or a page of the source has it."""
 
     id: str
-    event: str  # whose inbox row has the document
+    event: str  # whose inbox row has the document, and whose audit it is; a new id where the document is given
     path: tuple[str, ...]  # where the record stands in that row's payload
     operation: str
     stamp: datetime | None  # when the source changed it; None: it does not say
@@ -34,6 +36,7 @@ class Version:
     partial: bool  # what it does not mention stays as it is
     columns: dict[str, Any]
     lines: list[dict[str, Any]] | None
+    document: Any = None  # the record, decoded or as JSON text, where it is in no inbox row: it was read from the source
 
 
 class Applied(NamedTuple):
@@ -64,12 +67,18 @@ def rendered(entity: Entity) -> tuple[str, str]:
         .replace("@table@", entity.table)
         .replace("@columns@", ", ".join(columns))
         .replace("@read_columns@", _prefixed("n", columns))
+        .replace("@scalars@", _prefixed("n", [name for name, column in entity.columns.items() if column.kind is not Kind.JSON]))
     )
     return queries()["records.lock"].replace("@table@", entity.table), apply
 
 
 def _prefixed(prefix: str, columns: Sequence[str]) -> str:
     return ", ".join(f"{prefix}.{column}" for column in columns)
+
+
+def _json(document: Any) -> str:
+    """A record as JSON in which an amount is a number, as the source wrote it, not a text, as we would."""
+    return orjson.dumps(document, default=lambda leaf: orjson.Fragment(format(leaf, "f"))).decode()
 
 
 def apply(
@@ -82,6 +91,9 @@ def apply(
     """
     lock, statement = rendered(entity)
     ordered = sorted(versions, key=lambda version: version.id)
+    for version in ordered:
+        if version.document is not None and not isinstance(version.document, str):
+            version.document = _json(version.document)
     locked, _ = tx.statement(lock, {"organization": organization, "ids": encoding.rows([version.id for version in ordered])})
     rows, _ = tx.statement(
         statement,

@@ -71,7 +71,13 @@ def heal(tx: Transaction, taken: Taken, digest: bytes) -> bool:
 def fail(tx: Transaction, taken: Taken, failure: Failure, *, wait: timedelta, most: int) -> str | None:
     """It failed again: `retry` or `dead`; None when it was lost."""
     said: str | None = tx.value(
-        "shard_failures.fail", **_key(taken), code=failure.code, message=failure.message, final=failure.is_final, wait=wait, most=most
+        "shard_failures.fail",
+        **_key(taken),
+        code=failure.code,
+        message=failure.message,
+        final=failure.is_final,
+        wait=wait,
+        most=most,
     )
     return said
 

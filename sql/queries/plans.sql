@@ -2,9 +2,9 @@
 
 -- name: add
 -- A new plan; no row when its idempotency key is taken.
-insert into tidemark.plans (name, priority, definition, max_concurrency, shard_timeout, retry_budget, hash, seed, undoes, idempotency_key,
+insert into tidemark.plans (id, name, priority, definition, max_concurrency, shard_timeout, retry_budget, hash, seed, undoes, idempotency_key,
        request_hash, submitted_by, deadline_at)
-values (:name, :priority, :definition::jsonb, :max_concurrency, :shard_timeout, :retry_budget, :hash, :seed, :undoes, :idempotency_key,
+values (coalesce(:id::uuid, gen_random_uuid()), :name, :priority, :definition::jsonb, :max_concurrency, :shard_timeout, :retry_budget, :hash, :seed, :undoes, :idempotency_key,
        :request_hash, :submitted_by, app_now() + :timebox)
 on conflict (idempotency_key) do nothing
 returning id::text;

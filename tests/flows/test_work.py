@@ -86,7 +86,7 @@ def test_a_stage_whose_needs_failed_never_opens_and_the_plan_fails(sql, trial):
     assert [each["status"] for each in found["stages"]] == ["failed", "waiting"]
     assert shards_done(sql) == [0, 2]  # only the refused one failed, not its chunk
     assert plans.report(plan)["failures"][0] | {"failed_at": None} == {
-        "stage": "first", "shard": 1, "status": "dead", "attempts": 1, "heal_depth": 0, "code": "invalid-value", "message": "never", "failed_at": None,
+        "stage": "first", "shard": 1, "status": "dead", "attempts": 1, "heal_depth": 0, "code": "invalid-value", "message": "The request is well formed, but its values are not acceptable.", "failed_at": None,
     }  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def test_waves_begin_one_after_the_other(sql, trial):
     with db.transaction("worker") as tx:
         lanes.give_back(tx, lane, timedelta())
     seen = []
-    kinds.hooks.update({shard: lambda context: seen.append(db_released()) for shard in (0, 10, 50)})
+    kinds.hooks.update({shard: lambda _: seen.append(db_released()) for shard in (0, 10, 50)})
     work.work()
     assert seen == [10, 50, 100]
     assert shards_done(sql) == list(range(100))
@@ -466,7 +466,7 @@ def test_a_repeated_key_answers_with_the_first_plan_and_refuses_another_body(sql
 
 def test_ten_calls_that_got_nothing_done_are_the_last_to_ring(sql, trial, monkeypatch):
     rung = []
-    monkeypatch.setattr(work.ring, "ring", lambda function, **body: rung.append(body.get("empty")) or True)
+    monkeypatch.setattr(work.ring, "ring", lambda _, **body: rung.append(body.get("empty")) or True)
     submit(a_stage(shards=5, concurrency=1))
     rung.clear()
     assert work.call_for_more(10) == 1
@@ -476,7 +476,7 @@ def test_ten_calls_that_got_nothing_done_are_the_last_to_ring(sql, trial, monkey
 
 def test_a_worker_that_runs_out_of_time_rings_for_the_rest(sql, trial, monkeypatch):
     rung = []
-    monkeypatch.setattr(work.ring, "ring", lambda function, **body: rung.append(function) or True)
+    monkeypatch.setattr(work.ring, "ring", lambda function, **_: rung.append(function) or True)
     submit(a_stage(shards=50, concurrency=1))
     rung.clear()
     worker = work.Worker(time.monotonic() - 1, (), "test")

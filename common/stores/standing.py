@@ -1,0 +1,26 @@
+"""What stands in the business tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from common.db import Transaction, queries
+from common.rules.entity import Entity
+
+
+class Counts(NamedTuple):
+    """The records of an entity."""
+
+    live: int
+    deleted: int
+    ambiguous: int
+    stale: int  # the row of a list is newer than the details
+    newest: datetime | None
+    observed_at: datetime | None
+
+
+def counts(tx: Transaction, entity: Entity, organization: str) -> Counts:
+    """How many records of an entity there are."""
+    statement = queries()["standing.counts"].replace("@table@", entity.table)
+    return Counts(*tx.statement(statement, {"organization": organization})[0][0])
