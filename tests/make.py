@@ -51,3 +51,14 @@ def an_invoice(invoice_id: str = "7", at: str = "2026-06-09T09:45:44-0400", line
 def a_form(**fields: str) -> bytes:
     """A form body."""
     return urlencode(fields).encode()
+
+
+def connection(zoho: Any) -> dict[str, str]:
+    """What the environment says so that a stand-in is read as the source."""
+    return {
+        "ZOHO_API_URL": zoho.url,
+        "ZOHO_ACCOUNTS_URL": zoho.accounts_url,
+        "ZOHO_CLIENT_ID": zoho.client_id,
+        "ZOHO_CLIENT_SECRET": zoho.client_secret,
+        "ZOHO_REFRESH_TOKEN": zoho.refresh_token,
+    }

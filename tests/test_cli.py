@@ -20,7 +20,7 @@ from common.rules.http import Answer, Request
 from common.signatures import zoho
 from deploy import cli, environment
 from deploy.local.gateway import target_of
-from deploy.local.zoho import Emitter, Expected, Faults
+from deploy.local.zoho.emitter import Emitter, Expected, Faults
 from tests.conftest import ORGANIZATION, OWNER, SECRET
 from tests.make import a_request, an_item, send, signed
 

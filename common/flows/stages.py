@@ -9,7 +9,7 @@ from common import log, shards
 from common.db import Transaction
 from common.rules import shard as rules
 from common.rules.waves import released
-from common.stores import alerts, lanes, plans, runs, shard_failures
+from common.stores import alerts, lanes, plans, runs, schedules, shard_failures
 
 FEWEST_TO_HALT, SHARE_TO_HALT = 1000, 0.01
 
@@ -93,7 +93,7 @@ def _end(tx: Transaction, plan: plans.Locked) -> None:
 def end(tx: Transaction, plan: str, status: str, reason: str | None) -> None:
     """A plan is over: whoever waits for it is told in the same transaction."""
     plans.set_status(tx, plan, status, reason)
-    # schedules.finish_plan(tx, plan, ok=status == "succeeded", message=reason)
+    schedules.finish_plan(tx, plan, ok=status == "succeeded", message=reason)
     runs.finish_plan(tx, plan, ok=status == "succeeded", message=reason)
     log.info("plan.ended", plan=plan, status=status, reason=reason)
 

@@ -66,7 +66,7 @@ def run(shards: range, context: Context) -> Ran:
     def effect(tx: Transaction) -> None:
         nonlocal careful
         stage = context.stage
-        if page.ids and seen_ids.repeats(tx, stage.plan, stage.no, shards.start, page.ids):
+        if page.ids and seen_ids.repeats(tx, UUID(stage.plan), stage.no, shards.start, page.ids):
             raise _Repeated
         try:
             merged = pages.merge(
@@ -83,7 +83,7 @@ def run(shards: range, context: Context) -> Ran:
         except NeedsCare as error:
             careful = True
             raise Replayable(error.detail) from error
-        seen_ids.add(tx, stage.plan, stage.no, shards.start, merged.ids, rows=merged.rows)
+        seen_ids.add(tx, UUID(stage.plan), stage.no, shards.start, merged.ids, rows=merged.rows)
         _counted(tx, context, entity, page, merged)
 
     return Ran([digest], effect=effect, more=page.has_more)
@@ -147,16 +147,19 @@ def ended(tx: Transaction, stage: Stage, *, ok: bool) -> None:
     runs.advance(tx, entity.label, cursor=cursor, count=run.rows, run=config["run"], mode=config["mode"])
     organization = settings.load().zoho_organization_id
     values = configuration.all_values(tx)
-    if config.get("since") is None:
-        _look_for_missing(tx, stage, entity, organization, share=float(values["sync.missing_share"]))
+    if config.get("since") is None and run.first_served_at is not None:
+        missing = seen_ids.missing(
+            tx, entity, organization, UUID(stage.plan), stage.no, since=run.first_served_at, limit=MOST_MISSING
+        )
+        _look_for(
+            tx, stage, entity, missing, most=max(FEWEST_MISSING, int(values["sync.missing_share"] * (run.rows + len(missing))))
+        )
     if entity.lines is not None and entity.pull is not None and entity.pull.has_detail and not entity.pull.whole:
         refetches.ask_for_details(tx, organization, entity, values["sync.details"])
 
 
-def _look_for_missing(tx: Transaction, stage: Stage, entity: Entity, organization: str, *, share: float) -> None:
+def _look_for(tx: Transaction, stage: Stage, entity: Entity, missing: list[str], *, most: int) -> None:
     """Records that no page had may be gone, or may have moved between two pages: each is asked for by its id."""
-    missing = seen_ids.missing(tx, entity, organization, stage.plan, stage.no, limit=MOST_MISSING)
-    most = max(FEWEST_MISSING, int(share * (seen_ids.count(tx, stage.plan, stage.no) + len(missing))))
     if len(missing) > most:
         log.error("sync.too_many_missing", entity=entity.label, missing=len(missing), most=most)
         alerts.raise_alert(
@@ -171,4 +174,4 @@ def _look_for_missing(tx: Transaction, stage: Stage, entity: Entity, organizatio
         )
         return
     alerts.resolve(tx, alert_type="sync_too_many_missing", entity=entity.label)
-    refetches.ask(tx, organization, [(entity.label, identifier) for identifier in missing], "missing")
+    refetches.ask(tx, settings.load().zoho_organization_id, [(entity.label, identifier) for identifier in missing], "missing")

@@ -25,7 +25,7 @@ from common import db, lookup, settings
 from common.errors import Unavailable
 from common.flows import receive
 from deploy.local.sender import Reply, Sender, surprises
-from deploy.local.zoho import Delivery, Emitter, Expected, Faults, newest
+from deploy.local.zoho.emitter import Delivery, Emitter, Expected, Faults, newest
 
 DELIVERIES = 2000
 CONNECTIONS = 16

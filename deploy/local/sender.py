@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from deploy.local.zoho import Delivery, Expected
+from deploy.local.zoho.emitter import Delivery, Expected
 
 TRIES = 10
 PAUSE_SECONDS = 0.5

@@ -12,6 +12,8 @@ import pytest
 from google.cloud import tasks_v2
 
 from deploy.local.postgres import Cluster
+from deploy.local.zoho import StandIn
+from tests.local.caller import NOW, Caller
 from tests.local.client import running
 from tests.local.worker import Worker, serving
 
@@ -61,3 +63,18 @@ def client(database_url: str) -> Iterator[tasks_v2.CloudTasksClient]:
     """A client of a look-alike of its own."""
     with running(database_url, shortest_deadline=timedelta(seconds=0.1)) as (_, found):
         yield found
+
+
+@pytest.fixture
+def zoho() -> Iterator[StandIn]:
+    """Zoho's stand-in with a few records of everything; its clock only turns by hand."""
+    with StandIn(now=NOW) as served:
+        yield served
+
+
+@pytest.fixture
+def caller(zoho: StandIn) -> Iterator[Caller]:
+    """Somebody who calls it."""
+    one = Caller(zoho)
+    yield one
+    one.close()

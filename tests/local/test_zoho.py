@@ -12,8 +12,8 @@ import pytest
 from common import lookup
 from common.errors import Unauthentic
 from common.flows import process, receive
-from deploy.local.books import KINDS
-from deploy.local.zoho import FORMS, POISONS, Emitter, Expected, Faults, kind_of, newest
+from deploy.local.zoho.emitter import FORMS, POISONS, Emitter, Expected, Faults, kind_of, newest
+from deploy.local.zoho.kinds import KINDS
 from tests.conftest import ORGANIZATION, SECRET, database_url  # noqa: F401 - a migrated database, not this folder's empty one
 
 MANY = Faults(duplicates=0.2, disorder=0.3, ties=0.1, poison=0.2, forged=0.05, batches=0.1, deletes=0.1)

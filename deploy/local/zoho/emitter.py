@@ -17,7 +17,8 @@ from urllib.parse import quote, urlencode
 
 from common import lookup
 from common.rules.http import Request
-from deploy.local.books import KINDS, START, Books, Change, Kind
+from deploy.local.zoho.books import START, Books
+from deploy.local.zoho.kinds import KINDS, Change, Kind
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded;charset=UTF-8"
@@ -112,6 +113,10 @@ class Emitter:
             delivery = heapq.heappop(arriving)[2]
             yield _repeated(delivery) if delivery.number in seen else delivery
             seen.add(delivery.number)
+
+    def tell(self, change: Change) -> Delivery:
+        """The delivery of a change in somebody else's books."""
+        return self._single(change)
 
     def _planned(self, position: int, faults: Faults) -> Iterator[tuple[int, Delivery]]:
         """What is written at a position, with the place at which it arrives."""

@@ -1,0 +1,137 @@
+"""One suite for every shard kind: it counts its shards, a chunk is every shard of it once, twice is once, undo restores."""
+
+from __future__ import annotations
+
+import time
+from uuid import uuid4
+
+import pytest
+
+from common import db, lookup, shards
+from common.errors import Invalid
+from common.flows import work
+from common.rules import merkle
+from common.rules.shard import Context, Ran, Stage
+from common.stores import plans, runs
+from tests.conftest import ORGANIZATION
+
+HASH = merkle.hasher("sha3_256")
+SHARED = {"source": "zoho", "provenance": "scheduled", "urgency": "interactive"}
+# For every kind: a config that it can be run with, and how many of its shards to try. A kind without one fails here.
+TRIED = {
+    "noop": ({"shards": 50}, 50),
+    "sync.pages": ({"entity": "product", "mode": "full", "since": None, "per_page": 10, **SHARED}, 3),
+    "sync.refetch": ({"calls": 5, **SHARED}, 2),
+}
+TABLES = ("erp.products", "erp.invoices", "tidemark.seen_ids")
+
+
+@pytest.fixture
+def world(database_url, source):
+    """A database and a source with something in it, and a run that a sync would have begun."""
+    run = str(uuid4())
+    with db.transaction("worker") as tx:
+        plan = str(
+            plans.add(
+                tx,
+                plans.Draft(
+                    name="conformance", priority=5, definition={}, stages=[], max_concurrency=1, shard_timeout=work.LEASE,
+                    retry_budget=1, timebox=work.LEASE, hash="sha3_256", seed="00", submitted_by="test",
+                ),
+                run,
+            )
+        )  # fmt: skip
+        runs.add(tx, plan, run_type="scheduled", mode="full", runs=[(run, "product")], snapshot={}, worker="test")
+    return run
+
+
+def context(kind, config, run):
+    stage = Stage(plan=run, no=0, id="one", kind=kind, config=config | {"run": run}, shards=None)
+    return Context(stage, HASH, time.monotonic() + 30, 0, None, lambda _=None: None, "test")
+
+
+def standing(sql):
+    """What stands, without when it came to stand there."""
+    return {
+        table: sql(
+            f"select (to_jsonb(t) - '{{observed_at,stock_read_at,created_at,updated_at,event_id,seen_at}}'::text[])::text from {table} t order by 1"
+        )
+        for table in TABLES
+    }
+
+
+def committed(ran):
+    with db.transaction("worker") as tx:
+        if ran.effect is not None:
+            ran.effect(tx)
+
+
+def test_every_kind_is_tried():
+    assert set(TRIED) >= set(shards.kinds())
+
+
+def test_a_kind_without_a_trial_would_be_seen():
+    assert not set(TRIED) >= {*shards.kinds(), "another"}
+
+
+@pytest.mark.parametrize("kind", shards.kinds())
+def test_a_kind_is_named_after_its_file_and_counts_its_shards(kind):
+    module = shards.find(kind)
+    assert module.__name__.rpartition(".")[2] == kind.replace(".", "_")
+    config, tried = TRIED[kind]
+    assert module.plan(config) in (None, tried)
+
+
+@pytest.mark.parametrize("kind", shards.kinds())
+@pytest.mark.parametrize("config", [{"shards": "5", "entity": 7}, {"shards": -1, "entity": "nobody"}])
+def test_a_config_that_cannot_be_is_refused_with_pointers(kind, config):
+    try:
+        assert shards.find(kind).plan(config) is None
+    except Invalid as error:
+        assert all(fault["pointer"].startswith("/") for fault in error.fields["errors"])
+
+
+@pytest.mark.parametrize("kind", shards.kinds())
+def test_a_chunk_is_each_of_its_shards_once_and_twice_is_once(kind, world, sql):
+    module, (config, tried) = shards.find(kind), TRIED[kind]
+    seen = []
+    for shard in range(tried):
+        ran = module.run(range(shard, shard + 1), context(kind, config, world))
+        assert isinstance(ran, Ran)
+        assert len(ran.leaves) == 1
+        assert all(len(leaf) == merkle.SIZE for leaf in ran.leaves)
+        assert not ran.failures
+        committed(ran)
+        seen += ran.leaves
+    once = standing(sql)
+    again = [module.run(range(shard, shard + 1), context(kind, config, world)) for shard in range(tried)]
+    for ran in again:
+        committed(ran)
+    assert standing(sql) == once
+
+
+@pytest.mark.parametrize("kind", [kind for kind in shards.kinds() if shards.find(kind).plan(TRIED[kind][0])])
+def test_a_kind_with_counted_shards_takes_any_chunk(kind, world):
+    module, (config, tried) = shards.find(kind), TRIED[kind]
+    whole = module.run(range(tried), context(kind, config, world)).leaves
+    parts = [
+        leaf
+        for lo, hi in ((0, 1), (1, tried // 2), (tried // 2, tried))
+        for leaf in module.run(range(lo, hi), context(kind, config, world)).leaves
+    ]
+    assert parts == list(whole)
+    assert len(set(whole)) == tried  # no two shards say the same
+
+
+@pytest.mark.parametrize("kind", [kind for kind in shards.kinds() if hasattr(shards.find(kind), "undo")])
+def test_undo_restores_what_stood(kind, world, sql):
+    module, (config, tried) = shards.find(kind), TRIED[kind]
+    before = standing(sql)
+    committed(module.run(range(tried), context(kind, config, world)))
+    committed(module.undo(range(tried), context(kind, config, world)))
+    assert standing(sql) == before
+
+
+def test_the_list_of_kinds_is_the_folder():
+    assert len(shards.kinds()) == len(lookup.names("shards"))
+    assert ORGANIZATION
