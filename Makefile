@@ -43,8 +43,8 @@ package: $(INSTALLED) ## package for AWS without speaking to it, as serverless.y
 migrate: $(INSTALLED) ## bring the database of DATABASE_URL, or of make run, to the schema of this code
 	@$(BIN)/tidemark migrate
 
-zoho: $(INSTALLED) ## send a stream of Zoho's webhooks to what make run serves (ARGS="--count 500 --faults")
-	@$(BIN)/tidemark webhook send all --count 200 $(ARGS)
+zoho: $(INSTALLED) ## serve a stand-in for Zoho's API (PORT=8090, ARGS="--items 50000"); webhooks alone: tidemark webhook send
+	@exec $(BIN)/python -m deploy.local.zoho --port $(or $(PORT),8090) $(ARGS)
 
 # The stamp is written last: an installation that was interrupted is taken up again.
 $(INSTALLED): requirements.txt deploy/local/requirements.txt pyproject.toml

@@ -104,6 +104,7 @@ class Unavailable(AppError):
 
     def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 5, **fields: Any) -> None:
         super().__init__(detail, **fields)
+        self.retry_after_seconds = retry_after_seconds
         self.headers = {"Retry-After": str(retry_after_seconds)}
 
 
@@ -115,6 +116,12 @@ class Throttled(Unavailable):
 
 class Replayable(Unavailable):
     """Two transactions met (deadlock or serialization); the whole transaction may be run again."""
+
+
+class SourceRefused(AppError):
+    """The source said no, and would say it again: somebody must change what it is asked, or with what right."""
+
+    status, title, slug = 502, "Refused by the source", "source-refused"
 
 
 class Broken(AppError):

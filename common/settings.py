@@ -6,6 +6,7 @@ import functools
 import hashlib
 import hmac
 import os
+import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -56,6 +57,10 @@ def _seconds(value: str) -> timedelta:
     return timedelta(seconds=_positive(value))
 
 
+def _milliseconds(value: str) -> timedelta:
+    return timedelta(milliseconds=_positive(value))
+
+
 def _database_url(value: str) -> str:
     if not value.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
         message = "must begin with postgresql://"
@@ -77,6 +82,23 @@ def _queue(value: str) -> str:
     return value
 
 
+def _data_centre(value: str) -> str:
+    lowered = value.strip().lower()
+    if lowered not in {"us", "eu", "in", "au", "jp", "ca", "cn", "sa"}:
+        message = "must be us, eu, in, au, jp, ca, cn or sa"
+        raise ValueError(message)
+    return lowered
+
+
+def _origin(value: str) -> str:
+    parts = urllib.parse.urlsplit(value.strip().rstrip("/"))
+    is_local = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if value and not (parts.hostname and (parts.scheme == "https" or is_local) and not parts.path and not parts.query):
+        message = "must be https://host, or http:// on this machine, without a path"
+        raise ValueError(message)
+    return parts.geturl()
+
+
 def setting(read: Callable[[str], Any], default: str | None, what: str) -> Any:
     """One environment variable: how it is read, what it is when unset (None: it must be set), what it means."""
     return field(metadata={"read": read, "default": default, "what": what})
@@ -94,6 +116,12 @@ class Settings:
     zoho_webhook_secrets: tuple[str, ...] = setting(
         _listed, "", "secrets of webhooks, comma separated, each `secret` (Zoho) or `scheme:secret`"
     )
+    zoho_dc: str = setting(_data_centre, "us", "the data centre of the organization: us, eu, in, au, jp, ca, cn or sa")
+    zoho_client_id: str = setting(_text, "", "of the OAuth client that reads from Zoho")
+    zoho_client_secret: str = setting(_text, "", "of the same client")
+    zoho_refresh_token: str = setting(_text, "", "got once for the same client; without these three nothing is read from Zoho")
+    zoho_api_url: str = setting(_origin, "", "where Zoho's API is instead of the data centre's host, such as a stand-in")
+    zoho_accounts_url: str = setting(_origin, "", "where access tokens come from instead of the data centre's host")
     webhook_body_limit_bytes: int = setting(_positive, "1048576", "largest webhook body that is read")
     body_timeout_seconds: timedelta = setting(_seconds, "25", "how long a request's body may take to arrive")
     webhook_entities: tuple[str, ...] = setting(_listed, "", "paths that this receiver serves, comma separated; empty: all")
@@ -106,6 +134,17 @@ class Settings:
     tasks_service_account: str = setting(_text, "", "the e-mail whose OIDC token tasks carry; empty: the local key")
     functions_url: str = setting(_text, "http://127.0.0.1:8080", "where the functions are reached by tasks")
     function_timeout_seconds: timedelta = setting(_seconds, "60", "how long one call of a function may last")
+    shard_kinds: tuple[str, ...] = setting(_listed, "", "shard kinds that this function works on, comma separated; empty: all")
+    hxo_enabled: bool = setting(_flag, "true", "false: plan routes answer 503")
+    hxo_max_shards: int = setting(_positive, "1000000", "most shards that a plan may have")
+    hxo_max_concurrency: int = setting(_positive, "64", "most lanes that a plan may have at once")
+    hxo_shard_timeout_ms: timedelta = setting(_milliseconds, "15000", "a shard that takes longer has failed, and is tried again")
+    hxo_default_slo_ms: timedelta = setting(_milliseconds, "120000", "how long a stage should take that does not say")
+    hxo_autosplit_p95_ms: timedelta = setting(_milliseconds, "8000", "a chunk that takes longer is cut into smaller ones")
+    hxo_autosplit_factor: int = setting(_positive, "4", "into how many")
+    hxo_heal_depth_limit: int = setting(_positive, "5", "how often one shard is tried again before its plan is halted")
+    hxo_predictive_mode: bool = setting(_flag, "true", "false: no forecasts of when a plan will end")
+    hxo_quantum_hashing: bool = setting(_flag, "true", "SHA3-256 for the tree of results; false: SHA-256")
     db_pool: int = setting(_positive, "8", "most connections that one instance keeps")
 
     @property
@@ -153,4 +192,5 @@ def load() -> Settings:
     settings = read(os.environ)
     secrets = [secret.rpartition(":")[2] for secret in settings.zoho_webhook_secrets]
     log.protect(settings.secret_key, settings.secret_key_previous, settings.admiral_token, *settings.task_keys, *secrets)
+    log.protect(settings.zoho_client_secret, settings.zoho_refresh_token)
     return settings

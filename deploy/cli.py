@@ -390,7 +390,7 @@ def send(
     """Send webhooks as Zoho would, signed; exit status 1 when an answer is not what it should be."""
     from dataclasses import replace  # noqa: PLC0415
 
-    from deploy.local.zoho import NO_FAULTS, Faults  # noqa: PLC0415
+    from deploy.local.zoho.emitter import NO_FAULTS, Faults  # noqa: PLC0415
 
     shares = Faults() if faults else NO_FAULTS
     shares = replace(shares, duplicates=duplicates or shares.duplicates, disorder=disorder or shares.disorder)
@@ -404,8 +404,8 @@ def send(
 
 def _emitter(entity: str, seed: int, method: str | None, form: str | None, secret: str | None) -> Any:
     from deploy.doctor import known_secrets  # noqa: PLC0415
-    from deploy.local.books import KINDS  # noqa: PLC0415
-    from deploy.local.zoho import FORMS, Emitter, kind_of  # noqa: PLC0415
+    from deploy.local.zoho.emitter import FORMS, Emitter, kind_of  # noqa: PLC0415
+    from deploy.local.zoho.kinds import KINDS  # noqa: PLC0415
 
     kind = kind_of(entity)
     if kind is None and entity != "all":

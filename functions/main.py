@@ -58,6 +58,16 @@ def reconcile(request: Any) -> Any:
     return _run("reconcile", request)
 
 
+def heal(request: Any) -> Any:
+    """Put right what has come to a halt."""
+    return _run("heal", request)
+
+
+def schedules(request: Any) -> Any:
+    """List and change schedules."""
+    return _run("schedules", request)
+
+
 def status(request: Any) -> Any:
     """Read how things stand."""
     return _run("status", request)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from common.edge import Route, flask_answer, routed
-from common.flows import process
+from common.edge import Route, flask_answer, json_body, routed
+from common.flows import fires, process
 
-handle = routed(Route("POST", "/tasks/process", "task", lambda _: asdict(process.process())))
+handle = routed(
+    Route("POST", "/tasks/process", "task", lambda request: fires.answered(json_body(request), lambda _: asdict(process.process())))
+)
 
 
 def main(request: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from common.auth import Role
 from common.edge import Route, flask_answer, routed
-from common.flows import status, sync_status
+from common.flows import schedules, status, sync_status
 
 handle = routed(
     Route("GET", "/queue/stats", Role.VIEWER, lambda _: status.queue()),
@@ -15,6 +15,7 @@ handle = routed(
     Route("GET", "/dashboard/recent-events", Role.VIEWER, status.recent_events),
     Route("GET", "/dashboard/recent-events/{event}", Role.VIEWER, lambda _, event: status.event(event)),
     Route("GET", "/dashboard/dead-letter", Role.VIEWER, status.dead_letters),
+    Route("GET", "/api/tds/monitoring/scheduler/jobs", Role.VIEWER, schedules.jobs),
     Route("GET", "/api/tds/runs", Role.VIEWER, sync_status.listed),
     Route("GET", "/api/tds/runs/{run}", Role.VIEWER, lambda _, run: sync_status.one(run)),
     Route("GET", "/api/tds/entities", Role.VIEWER, lambda _: sync_status.every_entity()),

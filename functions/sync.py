@@ -6,10 +6,10 @@ from typing import Any
 
 from common.auth import Role
 from common.edge import Route, flask_answer, json_body, routed
-from common.flows import schedules, sync
+from common.flows import fires, sync
 
 handle = routed(
-    Route("POST", "/tasks/sync", "task", lambda request: sync.by_schedule(*schedules.fire_of(request.body))),
+    Route("POST", "/tasks/sync", "task", lambda request: sync.by_schedule(*fires.fire_of(request.body))),
     Route("POST", "/sync/manual", Role.OPERATOR, lambda request: sync.by_hand(json_body(request))),
 )
 

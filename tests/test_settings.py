@@ -34,6 +34,10 @@ def test_every_fault_is_named_at_once():
         ("DATABASE_URL", "postgresql+asyncpg://h/d", "postgresql+asyncpg://h/d"),
         ("DATABASE_URL", "postgres://h/d", "postgres://h/d"),
         ("TRUSTED_PROXIES", "0", 0),
+        ("ZOHO_DC", " EU ", "eu"),
+        ("ZOHO_API_URL", "", ""),
+        ("ZOHO_API_URL", "https://proxy.example:8443/", "https://proxy.example:8443"),
+        ("ZOHO_ACCOUNTS_URL", "http://127.0.0.1:7000", "http://127.0.0.1:7000"),
     ],
 )
 def test_a_variable_is_read_by_its_kind(name, text, value):
@@ -51,6 +55,13 @@ def test_a_variable_is_read_by_its_kind(name, text, value):
         ("WEBHOOK_BODY_LIMIT_BYTES", "-1"),
         ("FUNCTION_TIMEOUT_SECONDS", "0"),
         ("QUEUE", ""),
+        ("ZOHO_DC", "moon"),
+        ("ZOHO_DC", ""),
+        ("ZOHO_API_URL", "http://proxy.example"),
+        ("ZOHO_API_URL", "https://"),
+        ("ZOHO_API_URL", "https://proxy.example/books"),
+        ("ZOHO_API_URL", "file:///etc/passwd"),
+        ("ZOHO_ACCOUNTS_URL", "accounts.zoho.eu"),
     ],
 )
 def test_what_cannot_be_right_is_refused_by_name(name, text):

@@ -1,6 +1,6 @@
 """Bills: what vendors want to be paid."""
 
-from common.rules.entity import DAY, DOCUMENT_LINE, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, WHOLE, Entity, Lines
+from common.rules.entity import DAY, DOCUMENT_LINE, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, WHOLE, Entity, Lines, Pull
 
 ENTITY = Entity(
     label="bill",
@@ -42,5 +42,14 @@ ENTITY = Entity(
             **DOCUMENT_LINE,
             "quantity_received": NUMBER,
         },
+    ),
+    pull=Pull(
+        path="bills",
+        base="books",  # Inventory ignores the filter without a word
+        key="bills",
+        detail_key="bill",
+        filter="last_modified_time",
+        sort="created_time",
+        arguments={"filter_by": "Status.All"},
     ),
 )

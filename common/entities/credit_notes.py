@@ -1,6 +1,6 @@
 """Credit notes: what customers are owed, and which invoices it was set against."""
 
-from common.rules.entity import DAY, DOCUMENT_LINE, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Entity, Lines
+from common.rules.entity import DAY, DOCUMENT_LINE, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Entity, Lines, Pull
 
 ENTITY = Entity(
     label="credit_note",
@@ -37,4 +37,12 @@ ENTITY = Entity(
         "created_time": INSTANT,
     },
     lines=Lines(table="credit_note_lines", key="line_items", columns=DOCUMENT_LINE),
+    pull=Pull(
+        path="creditnotes",
+        base="books",
+        key="creditnotes",
+        detail_key="creditnote",
+        sort="created_time",
+        arguments={"filter_by": "Status.All"},
+    ),
 )

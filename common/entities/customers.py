@@ -1,6 +1,6 @@
 """Customers: the contacts that buy. A contact may be linked to a vendor, which is a record of its own."""
 
-from common.rules.entity import ID, INSTANT, JSON, MONEY, TEXT, WHOLE, Column, Entity, Kind
+from common.rules.entity import ID, INSTANT, JSON, MONEY, TEXT, WHOLE, Column, Entity, Kind, Pull
 
 ENTITY = Entity(
     label="customer",
@@ -35,4 +35,13 @@ ENTITY = Entity(
         "custom_fields": JSON,
         "created_time": INSTANT,
     },
+    pull=Pull(
+        path="contacts",
+        base="books",
+        key="contacts",
+        detail_key="contact",
+        sort="created_time",
+        arguments={"contact_type": "customer", "filter_by": "Status.All"},
+        walk="last_modified_time",
+    ),
 )

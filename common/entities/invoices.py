@@ -1,6 +1,6 @@
 """Invoices. Void ones stay; a deleted one is gone from the source."""
 
-from common.rules.entity import DAY, DOCUMENT_LINE, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Entity, Lines
+from common.rules.entity import DAY, DOCUMENT_LINE, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Entity, Lines, Pull
 
 ENTITY = Entity(
     label="invoice",
@@ -39,4 +39,14 @@ ENTITY = Entity(
         "created_time": INSTANT,
     },
     lines=Lines(table="invoice_lines", key="line_items", columns=DOCUMENT_LINE),
+    pull=Pull(
+        path="invoices",
+        base="books",
+        key="invoices",
+        detail_key="invoice",
+        filter="last_modified_time",
+        sort="created_time",
+        arguments={"filter_by": "Status.All"},
+        sums=True,
+    ),
 )

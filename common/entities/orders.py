@@ -1,6 +1,6 @@
 """Sales orders. Four sub-statuses tell more than `status`: it may say shipped while the order is only confirmed."""
 
-from common.rules.entity import DAY, DOCUMENT_LINE, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Entity, Lines
+from common.rules.entity import DAY, DOCUMENT_LINE, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Entity, Lines, Pull
 
 ENTITY = Entity(
     label="order",
@@ -47,5 +47,14 @@ ENTITY = Entity(
             "quantity_shipped": NUMBER,
             "quantity_invoiced": NUMBER,
         },
+    ),
+    pull=Pull(
+        path="salesorders",
+        base="books",
+        key="salesorders",
+        detail_key="salesorder",
+        filter="last_modified_time",
+        sort="created_time",
+        arguments={"filter_by": "Status.All"},
     ),
 )

@@ -1,6 +1,6 @@
 """Payments of customers and the invoices they settle. A list row has last_modified_time, a detail only updated_time."""
 
-from common.rules.entity import DAY, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Column, Entity, Kind, Lines
+from common.rules.entity import DAY, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Column, Entity, Kind, Lines, Pull
 
 ENTITY = Entity(
     label="payment",
@@ -47,5 +47,13 @@ ENTITY = Entity(
             "total": MONEY,
             "balance": MONEY,
         },
+    ),
+    pull=Pull(
+        path="customerpayments",
+        base="books",
+        key="customerpayments",
+        detail_key="payment",
+        sort="created_time",
+        arguments={"filter_by": "PaymentMode.All"},
     ),
 )

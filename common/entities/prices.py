@@ -1,6 +1,6 @@
 """Price lists and the prices in them. The source does not say when one changed, so a webhook is only a hint."""
 
-from common.rules.entity import FLAG, ID, INSTANT, JSON, NUMBER, TEXT, WHOLE, Column, Entity, Kind, Lines
+from common.rules.entity import FLAG, ID, INSTANT, JSON, NUMBER, TEXT, WHOLE, Column, Entity, Kind, Lines, Pull
 
 ENTITY = Entity(
     label="price_list",
@@ -40,4 +40,5 @@ ENTITY = Entity(
             "price_brackets": JSON,
         },
     ),
+    pull=Pull(path="pricebooks", base="inventory", key="pricebooks", whole=True, has_detail=False),
 )

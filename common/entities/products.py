@@ -1,6 +1,6 @@
 """Products: what Zoho calls items. Stock figures are the source's own; `erp.stock` adds what happened since."""
 
-from common.rules.entity import ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Column, Entity, Kind
+from common.rules.entity import ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Column, Entity, Kind, Pull
 
 ENTITY = Entity(
     label="product",
@@ -38,4 +38,14 @@ ENTITY = Entity(
         "created_time": INSTANT,
     },
     marks={"stock_read_at": "stock_on_hand"},
+    pull=Pull(
+        path="items",
+        base="inventory",  # Books knows no filter for items
+        key="items",
+        detail_key="item",
+        filter="last_modified_time",
+        sort="created_time",
+        arguments={"filter_by": "Status.All"},
+        bulk=("itemdetails", 100),
+    ),
 )

@@ -1,6 +1,6 @@
 """Stock adjustments; their lines feed `erp.stock_ledger`. None says when it changed: a webhook is only a hint."""
 
-from common.rules.entity import DAY, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Column, Entity, Kind, Lines
+from common.rules.entity import DAY, ID, INSTANT, JSON, MONEY, NUMBER, TEXT, Column, Entity, Kind, Lines, Pull
 
 ENTITY = Entity(
     label="stock_adjustment",
@@ -47,4 +47,5 @@ ENTITY = Entity(
             "adjustment_account_id": ID,
         },
     ),
+    pull=Pull(path="inventoryadjustments", base="inventory", key="inventory_adjustments", detail_key="inventory_adjustment"),
 )

@@ -1,6 +1,6 @@
 """Users of the organisation. The source does not say when one changed, so a webhook is only a hint to read it again."""
 
-from common.rules.entity import FLAG, ID, INSTANT, JSON, TEXT, Entity
+from common.rules.entity import FLAG, ID, INSTANT, JSON, TEXT, Entity, Pull
 
 ENTITY = Entity(
     label="user",
@@ -23,4 +23,13 @@ ENTITY = Entity(
         "custom_fields": JSON,
         "created_time": INSTANT,
     },
+    pull=Pull(
+        path="users",
+        base="books",
+        key="users",
+        detail_key="user",
+        sort="name",
+        arguments={"filter_by": "Status.All"},
+        whole=True,
+    ),
 )

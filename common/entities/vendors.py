@@ -1,6 +1,6 @@
 """Vendors: the contacts that are bought from."""
 
-from common.rules.entity import INSTANT, JSON, MONEY, TEXT, WHOLE, Column, Entity, Kind
+from common.rules.entity import INSTANT, JSON, MONEY, TEXT, WHOLE, Column, Entity, Kind, Pull
 
 ENTITY = Entity(
     label="vendor",
@@ -32,4 +32,13 @@ ENTITY = Entity(
         "custom_fields": JSON,
         "created_time": INSTANT,
     },
+    pull=Pull(
+        path="contacts",
+        base="books",
+        key="contacts",
+        detail_key="contact",
+        sort="created_time",
+        arguments={"contact_type": "vendor", "filter_by": "Status.All"},
+        walk="last_modified_time",
+    ),
 )

@@ -66,7 +66,7 @@ class Page:
     def texts(self) -> list[str]:
         """The text of each row, by position, as it came but for what Postgres cannot hold."""
         texts = batches.slices(self.text, self.key)
-        return [_UNSTORABLE.sub(r"\1\\ufffd", text) for text in texts] if "\\u" in self.text else texts
+        return [_storable(text) for text in texts] if "\\u" in self.text else texts
 
 
 def read(entity: Entity, text: str, key: str, served_at: datetime) -> Page:
@@ -78,7 +78,8 @@ def read(entity: Entity, text: str, key: str, served_at: datetime) -> Page:
     """
     records = _records(text, key)
     page = Page(text, key, records)
-    names = set().union(*(record for record in records if isinstance(record, dict)))
+    is_clean = not any(hint in text for hint in (keys.NOISE_SUFFIX, *keys.NOISE))
+    names = set() if is_clean else set().union(*(record for record in records if isinstance(record, dict)))
     noisy = [name for name in names if name in keys.NOISE or name.endswith(keys.NOISE_SUFFIX)]
     versions: dict[str, list[Row]] = {}
     for position, record in enumerate(records):
@@ -113,6 +114,31 @@ def identified(entity: Entity, record: Any) -> str:
     return ""
 
 
+def kept(fault: Fault, text: str, entity: Entity, organization: str) -> dict[str, Any]:
+    """What `tidemark.quarantine` takes for a row that cannot be merged: the same event for as long as it says the same."""
+    try:
+        encoding.loads(text)
+        payload = text
+    except ValueError:
+        payload = None
+    body = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    content = hashlib.sha256(body.encode()).hexdigest()[:32]
+    stamp = fault.stamp.isoformat() if fault.stamp else ""
+    key = keys.idempotency_key(fault.stamp, organization, entity.label, fault.id, "page", stamp, content)
+    return {
+        "id": keys.event_id(key),
+        "key": key,
+        "entity": entity.label,
+        "entity_id": fault.id,
+        "stamp": fault.stamp,
+        "hash": content,
+        "organization": organization,
+        "body": body,
+        "payload": payload,
+        "errors": fault.errors,
+    }
+
+
 def _records(text: str, key: str) -> Sequence[Any]:
     try:
         whole = orjson.loads(text)
@@ -135,9 +161,14 @@ def _one_by_one(text: str, key: str) -> Sequence[Any]:
     return [_readable(row) for row in rows]
 
 
+def _storable(text: str) -> str:
+    # Most escapes are letters of other alphabets; the pattern takes ten times as long as to see that.
+    return _UNSTORABLE.sub(r"\1\\ufffd", text) if "\\u0000" in text or "\\ud" in text.lower() else text
+
+
 def _readable(text: str) -> Any:
     try:
-        return encoding.loads(_UNSTORABLE.sub(r"\1\\ufffd", text))
+        return encoding.loads(_storable(text))
     except ValueError:
         return None
 

@@ -18,10 +18,10 @@ from common.rules.entity import Column, Entity, Kind
 
 MAX_ID_CHARACTERS = 255
 MAX_TEXT_CHARACTERS = 16_384  # of four bytes at most
-LARGEST = 10.0**15  # of a fraction: here every double still has its digits
+LARGEST = 10.0**15  # of a number: up to here every double has its digits
 BRACKETS = 64
 # Inside JSON, a fraction or a long number becomes a text in Python. In text that only looks like one, it does not matter.
-_ODD_INSIDE = re.compile(rb"[0-9]\.[0-9]|[0-9]{19}|[0-9][eE][-+0-9]|\\u0000")
+_ODD_INSIDE = re.compile(rb"[0-9]\.[0-9]|[0-9]{19}|[0-9][eE][-+0-9]")
 _DIGITS = r"-?[0-9]{1,18}"
 _FIGURE = _DIGITS + r"(\.[0-9]{1,20})?"
 _DAY = "(19|20|21)[0-9]{2}-[0-9]{2}-[0-9]{2}"  # years that nobody doubts, whatever the zone
@@ -29,7 +29,7 @@ _INSTANT = _DAY + "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+-][0-9]{2}:?[0-
 
 
 def is_plain(entity: Entity, record: Any) -> bool:
-    """Whether Postgres may read `record`, as orjson decoded it, by `columns`."""
+    """Whether Postgres may read `record`, as orjson decoded it from a text without NUL, by `columns`."""
     return _plain(entity).isinstance_python(record)
 
 
@@ -58,8 +58,10 @@ def _plain(entity: Entity) -> SchemaValidator:
     for name, column in entity.columns.items():
         choice = core_schema.union_schema(_plain_values(column.kind), mode="left_to_right")
         schema = choice if column.required else core_schema.nullable_schema(choice)
-        keys: list[list[str | int]] = [[key] for key in _keys(name, column)]
-        fields[name] = core_schema.typed_dict_field(schema, required=column.required, validation_alias=keys)
+        keys = _keys(name, column)
+        paths: list[list[str | int]] = [[key] for key in keys]
+        alias = paths if len(keys) > 1 else keys[0]
+        fields[name] = core_schema.typed_dict_field(schema, required=column.required, validation_alias=alias)
     if entity.lines:
         none = core_schema.union_schema([core_schema.literal_schema([""]), core_schema.list_schema(max_length=0)])
         fields[entity.lines.key] = core_schema.typed_dict_field(core_schema.nullable_schema(none), required=False)
@@ -68,12 +70,12 @@ def _plain(entity: Entity) -> SchemaValidator:
 
 def _plain_values(kind: Kind) -> list[CoreSchema | tuple[CoreSchema, str]]:
     whole = core_schema.int_schema(strict=True, gt=-(10**18), lt=10**18)
-    fraction = core_schema.float_schema(strict=True, gt=-LARGEST, lt=LARGEST, allow_inf_nan=False)
+    number = core_schema.float_schema(strict=True, gt=-LARGEST, lt=LARGEST, allow_inf_nan=False)  # an int will do
     by_kind: Mapping[Kind, list[CoreSchema | tuple[CoreSchema, str]]] = {
-        Kind.ID: [core_schema.str_schema(strict=True, pattern=r"^[^\x00]*$", max_length=MAX_ID_CHARACTERS), whole],
-        Kind.TEXT: [core_schema.str_schema(strict=True, pattern=r"^[^\x00]*$", max_length=MAX_TEXT_CHARACTERS), whole],
-        Kind.MONEY: [whole, fraction, _spelled(_FIGURE)],
-        Kind.NUMBER: [whole, fraction, _spelled(_FIGURE + "%?")],
+        Kind.ID: [core_schema.str_schema(strict=True, max_length=MAX_ID_CHARACTERS), whole],
+        Kind.TEXT: [core_schema.str_schema(strict=True, max_length=MAX_TEXT_CHARACTERS), whole],
+        Kind.MONEY: [number, _spelled(_FIGURE)],
+        Kind.NUMBER: [number, _spelled(_FIGURE + "%?")],
         Kind.WHOLE: [whole, _spelled(_DIGITS)],
         Kind.FLAG: [core_schema.bool_schema(strict=True), core_schema.literal_schema([0, 1]), _spelled("true|false|0|1")],
         Kind.DAY: [_spelled(_DAY)],

@@ -7,12 +7,13 @@ changed, or is odd, is read by Python, row by row, with the same shapes as webho
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
+
+import orjson
 
 from common import db, encoding
 from common.db import Transaction, queries
@@ -72,7 +73,7 @@ def merge(
             Replayable, when others inserted some of the records meanwhile.
     """
     found = pages.read(entity, page, key, served_at)
-    merging = _Merging(tx, entity, organization, found, served_at, provenance, run)
+    merging = _Merging(tx, entity, found, organization=organization, served_at=served_at, provenance=provenance, run=run)
     merging.merge(careful=careful)
     return merging.merged()
 
@@ -89,11 +90,20 @@ class _Merging:
     """One page on its way into the records of an entity."""
 
     def __init__(
-        self, tx: Transaction, entity: Entity, organization: str, page: Page, served_at: datetime, provenance: str, run: UUID
+        self,
+        tx: Transaction,
+        entity: Entity,
+        page: Page,
+        *,
+        organization: str,
+        served_at: datetime,
+        provenance: str,
+        run: UUID,
     ) -> None:
         self._tx = tx
         self._entity = entity
         self._page = page
+        self._organization = organization
         self._statements = rendered(entity)
         self._served_at = served_at
         self._faults = list(page.faults)
@@ -109,11 +119,11 @@ class _Merging:
 
     def merge(self, *, careful: bool) -> None:
         """Do it."""
-        states = self._probed()
-        pending = [row for row in self._page.rows if states[row.id] in {"new", "changed", "moved"}]
-        is_new = all(states[row.id] == "new" for row in pending)
+        news = self._probed()
+        pending = [row for row in self._page.rows if row.id in news]
+        is_new = all(state == "new" for state in news.values())
         if pending and not (is_new and not careful and self._loaded(pending)):
-            self._write(pending, {row.id for row in pending if states[row.id] == "moved"})
+            self._write(pending, moved={row_id for row_id, state in news.items() if state == "moved"})
         if self._faults:
             self._quarantine()
 
@@ -137,12 +147,15 @@ class _Merging:
         self._counts[outcome] = self._counts.get(outcome, 0) + number
 
     def _probed(self) -> dict[str, str]:
+        """Of each row that has news, by id, which kind it is of: new, changed or moved."""
         rows = encoding.rows([{"id": row.id, "stamp": row.stamp, "hash": row.hash} for row in self._page.rows])
-        states = dict(self._run("probe", {**self._given, "rows": rows}))
-        for state in states.values():
-            if state in {"unchanged", "superseded"}:
-                self._count(state)
-        return states
+        news = {}
+        for state, count, ids in self._run("pages.probe", {**self._given, "rows": rows}):
+            if ids is None:
+                self._count(state, count)
+            else:
+                news.update(dict.fromkeys(orjson.loads(ids), state))
+        return news
 
     def _loaded(self, rows: Sequence[Row]) -> bool:
         """Whether all these new records are plain enough for Postgres to read, and now inserted.
@@ -152,12 +165,12 @@ class _Merging:
         from common.rules.plain import is_plain  # noqa: PLC0415 - 40 ms of pydantic, which an unchanged page does without
 
         records = self._page.records
-        if not all(is_plain(self._entity, records[row.position]) for row in rows):
+        if "\\u0000" in self._page.text or not all(is_plain(self._entity, records[row.position]) for row in rows):
             return False
         given = self._rows(rows)
         parameters = {**self._given, **self._said, "page": self._page.text, "key": self._page.key, "rows": encoding.rows(given)}
         try:
-            ((inserted, stale),) = self._run("load", parameters)
+            ((inserted, stale),) = self._run("pages.load", parameters)
         except Invalid as error:
             raise NeedsCare(error.detail, **error.fields) from error
         self._all_there(inserted, rows)
@@ -165,7 +178,7 @@ class _Merging:
         self._stale += stale
         return True
 
-    def _write(self, rows: Sequence[Row], moved: set[str]) -> None:
+    def _write(self, rows: Sequence[Row], *, moved: set[str]) -> None:
         """Read these rows in Python, and write what is good of them.
 
         Raises: Replayable.
@@ -185,7 +198,7 @@ class _Merging:
         if not given:
             return
         ids = encoding.rows([row["id"] for row in given])
-        locked = self._run("lock", {"organization": self._given["organization"], "ids": ids})
+        locked = self._run("pages.lock", {"organization": self._organization, "ids": ids})
         parameters = {
             **self._given,
             **self._said,
@@ -194,11 +207,11 @@ class _Merging:
             "locked": encoding.rows([row[0] for row in locked]),
             "noise": NOISE,
         }
-        outcomes = self._run("write", parameters)
-        self._all_there(len(outcomes), given)
-        for _, outcome, is_stale in outcomes:
-            self._count(outcome)
-            self._stale += is_stale
+        outcomes = self._run("pages.write", parameters)
+        self._all_there(sum(count for _, count, _ in outcomes), given)
+        for outcome, count, stale in outcomes:
+            self._count(outcome, count)
+            self._stale += stale
 
     def _rows(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Rows with an id each for their audit; these grow with time, and so do the ends of its index."""
@@ -233,9 +246,10 @@ class _Merging:
 
     def _quarantine(self) -> None:
         texts = self._page.texts()
-        given = [_kept(fault, texts[fault.position], self._entity, self._given["organization"]) for fault in self._faults]
-        for row in given:
-            row["source"] = self._said["provenance"]
+        given = [
+            pages.kept(fault, texts[fault.position], self._entity, self._organization) | {"source": self._said["provenance"]}
+            for fault in self._faults
+        ]
         self._tx.value("pages.quarantine", rows=encoding.rows(given))
 
     def _run(self, name: str, parameters: Mapping[str, Any]) -> list[list[Any]]:
@@ -246,31 +260,6 @@ class _Merging:
             # Another round in this transaction would lock them out of their order, and deadlock with those who do the same.
             message = f"Others inserted {len(wanted) - count} records of {self._entity.label} at the same time."
             raise Replayable(message)
-
-
-def _kept(fault: Fault, text: str, entity: Entity, organization: str) -> dict[str, Any]:
-    """A row of the inbox for a row of a page that cannot be merged; the same one for as long as it says the same."""
-    try:
-        encoding.loads(text)
-        payload = text
-    except ValueError:
-        payload = None
-    body = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-    content = hashlib.sha256(body.encode()).hexdigest()[:32]
-    stamp = fault.stamp.isoformat() if fault.stamp else ""
-    key = keys.idempotency_key(fault.stamp, organization, entity.label, fault.id, "page", stamp, content)
-    return {
-        "id": keys.event_id(key),
-        "key": key,
-        "entity": entity.label,
-        "entity_id": fault.id,
-        "stamp": fault.stamp,
-        "hash": content,
-        "organization": organization,
-        "body": body,
-        "payload": payload,
-        "errors": fault.errors,
-    }
 
 
 @functools.cache
@@ -293,13 +282,13 @@ def rendered(entity: Entity) -> dict[str, str]:
         "@is_moved@": _either([queries()["pages.moved"].replace("@mark@", mark) for mark in entity.marks]),
         "@lines@": _lines(entity),
     }
-    found = {}
-    for name in ("probe", "load", "lock", "write"):
-        text = queries()[f"pages.{name}"]
-        for part, said in parts.items():
-            text = text.replace(part, said)
-        found[name] = text
-    return found
+    return {name: _filled(queries()[name], parts) for name in ("pages.probe", "pages.load", "pages.lock", "pages.write")}
+
+
+def _filled(text: str, parts: Mapping[str, str]) -> str:
+    for part, said in parts.items():
+        text = text.replace(part, said)
+    return text
 
 
 def _either(conditions: Sequence[str]) -> str:

@@ -71,4 +71,6 @@ def _is_done(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004
 
 
-webhook, process, tick, status, health, admin = map(handler, ("webhook", "process", "tick", "status", "health", "admin"))
+webhook, process, tick, sync, reconcile, heal, shards, plans, schedules, status, health, admin = map(
+    handler, ("webhook", "process", "tick", "sync", "reconcile", "heal", "shards", "plans", "schedules", "status", "health", "admin")
+)

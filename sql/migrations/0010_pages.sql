@@ -54,5 +54,5 @@ end $$;
 
 revoke all on function tidemark.cleanup_old_seen_ids(integer, integer), tidemark.quarantine(jsonb) from public;
 grant execute on function tidemark.cleanup_old_seen_ids(integer, integer), tidemark.quarantine(jsonb) to tidemark_worker;
-grant select, insert, delete on tidemark.seen_ids to tidemark_worker;
+grant select, insert, update, delete on tidemark.seen_ids to tidemark_worker;
 grant select on tidemark.seen_ids to tidemark_status;

@@ -1,18 +1,23 @@
 -- Pages of a source's lists: rendered for each entity, with @table@, @columns@ and what they are read by.
 
 -- name: probe
--- Which rows of a page have news: those that are new, and those that differ from the last list row and may be later than
+-- Which rows of a page have news, by what kind; one row for all of a kind, as a row each would cost the driver more than
+-- the whole look. News have those that are new, and those that differ from the last list row and may be later than
 -- what stands. Neither locks nor writes. What is older stays older: versions only grow, so no fresh look can change that.
-select g.id,
-       case when d.source_id is null then 'new'
-            when d.deleted_at is null and d.list_hash = g.hash then case when @is_moved@ then 'moved' else 'unchanged' end
-            when d.deleted_at is not null and coalesce(g.stamp <= d.deleted_at, true) and :served_at::timestamptz <= d.observed_at + interval '2 s' then 'superseded'
-            when d.deleted_at is null and g.stamp < d.source_modified_at then 'superseded'
-            when d.deleted_at is null and :served_at::timestamptz <= d.observed_at
-             and coalesce(g.stamp <= d.source_modified_at, g.stamp is null) then 'superseded'
-            else 'changed' end as state
-  from jsonb_to_recordset(:rows::jsonb) as g (id text collate "C", stamp timestamptz, hash text)
-  left join erp.@table@ d on d.organization_id = :organization and d.source_id = g.id;
+select p.state, count(*), json_agg(p.id) filter (where p.state in ('new', 'changed', 'moved'))::text as ids
+  from (
+       select g.id,
+              case when d.source_id is null then 'new'
+                   when d.deleted_at is null and d.list_hash = g.hash then case when @is_moved@ then 'moved' else 'unchanged' end
+                   when d.deleted_at is not null and coalesce(g.stamp <= d.deleted_at, true) and :served_at::timestamptz <= d.observed_at + interval '2 s' then 'superseded'
+                   when d.deleted_at is null and g.stamp < d.source_modified_at then 'superseded'
+                   when d.deleted_at is null and :served_at::timestamptz <= d.observed_at
+                    and coalesce(g.stamp <= d.source_modified_at, g.stamp is null) then 'superseded'
+                   else 'changed' end as state
+         from jsonb_to_recordset(:rows::jsonb) as g (id text collate "C", stamp timestamptz, hash text)
+         left join erp.@table@ d on d.organization_id = :organization and d.source_id = g.id
+       ) p
+ group by p.state;
 
 -- name: moved
 -- The part of probe for an entity whose stock is summed over what came after its figure was read: the same figure, read
@@ -56,8 +61,8 @@ select d.source_id
    for update;
 
 -- name: write
--- Write the rows that are newer than what stands, with their lines and their audit; what became of each.
--- No row for an id means that somebody inserted it meanwhile: all of it must be done again.
+-- Write the rows that are newer than what stands, with their lines and their audit; how many came to what.
+-- Those that are in no count were inserted by somebody else meanwhile: all of it must be done again.
 --
 -- Where a detail of the same version stands, it leads: it owns its keys, and a row brings only what it does not have,
 -- what changed since the last row, and the figures that move under one stamp. Where the row is newer, it leads, which
@@ -89,7 +94,7 @@ with incoming as materialized (
     select v.id, v.is_led, c.old_value, c.new_value, c.changed_fields
       from verdicts v
      cross join lateral (
-           select case when v.is_led then coalesce((v.was).list_document, '{}') || coalesce((v.was).detail_document, '{}')
+           select case when (v.was).detail_hash <> '' then coalesce((v.was).list_document, '{}') || coalesce((v.was).detail_document, '{}')
                        else coalesce((v.was).detail_document, '{}') || coalesce((v.was).list_document, '{}') end as document
            ) stood
      cross join lateral (
@@ -159,13 +164,13 @@ with incoming as materialized (
     union all
     select n.source_id, n.detail_stale, false from inserted n
 )
-select v.id,
-       case when v.is_new then 'inserted' when v.is_same then 'unchanged' when not v.is_written then 'superseded'
+select case when v.is_new then 'inserted' when v.is_same then 'unchanged' when not v.is_written then 'superseded'
             when v.is_back then 'resurrected' else 'updated' end as outcome,
-       coalesce(d.detail_stale and not coalesce((v.was).detail_stale, false), false) as is_stale
+       count(*), count(*) filter (where d.detail_stale and not coalesce((v.was).detail_stale, false)) as stale
   from verdicts v
   left join done d on d.source_id = v.id
- where d.source_id is not null or not v.is_written;
+ where d.source_id is not null or not v.is_written
+ group by 1;
 
 -- name: lines
 -- The part of write for an entity with lines: those that a row carries replace the former ones, all or none.

@@ -9,7 +9,7 @@ import platform
 
 from tests.bench import lab
 
-NAMES = ("webhook", "batch", "apply", "growth", "cold", "latency", "plan")
+NAMES = ("webhook", "batch", "apply", "merge", "growth", "cold", "latency", "plan", "sync", "schedules")
 
 
 def main() -> None:

@@ -43,7 +43,9 @@ def run(cluster: Cluster, *, rounds: int, **_: object) -> Result:
     result.goal("seconds to submit", ours["submit_seconds"], 1, " s", at_least=False)
     result.goal("shards/s", max(each["per_second"] for name, each in found.items() if "1,000,000" in name), 100_000, "/s")
     result.goal("WAL bytes a shard", ours["wal_bytes"], 50, " B", at_least=False)
-    result.goal("memory of a worker, times that of a tenth of the shards", ours["memory_kb"] / few["memory_kb"], 1.1, at_least=False)
+    result.goal(
+        "memory of a worker, times that of a tenth of the shards", ours["memory_kb"] / few["memory_kb"], 1.1, at_least=False
+    )
     result.goal("times a row per shard", ours["per_second"] / found["a row per shard, one by one"]["per_second"], 50)
     return result
 
@@ -54,7 +56,9 @@ def _worked(database: Database, shards: int, processes: int) -> dict[str, float]
     plans.work.ring.ring = lambda *_, **__: True
     with database.cost() as cost:
         started = time.perf_counter()
-        plan = plans.submit(Request("POST", "/"), {"name": "bench", "stages": [{"id": "noop", "kind": "noop", "config": {"shards": shards}}]})
+        plan = plans.submit(
+            Request("POST", "/"), {"name": "bench", "stages": [{"id": "noop", "kind": "noop", "config": {"shards": shards}}]}
+        )
         submitted = time.perf_counter() - started
         reports = lab.workers(database.environment(), processes, "shards")
     shown = plans.status(plan[1]["plan_id"])

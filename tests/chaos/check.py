@@ -227,3 +227,45 @@ def _counters(ask: Any) -> list[str]:
 def _leftovers(ask: Any) -> list[str]:
     wrong = [f"open receipt {row[0]}" for row in ask("select token from tidemark.receipts")]
     return wrong + [f"open lease on {row[0]}" for row in ask("select id from tds_sync_queue where lock_expires_at is not null")]
+
+
+def plan_faults(database_url: str) -> list[str]:
+    """What does not hold of plans that are over: every shard reported once, none twice, none left out."""
+    connection = db.Connection(db.Address(database_url))
+    connection.raw.settimeout(30)
+    try:
+        found = [f"{what}: {row}" for what, text in PLANS.items() for row in connection.script(text)]
+    finally:
+        connection.close()
+    return found
+
+
+PLANS = {
+    "chunks that overlap or leave a gap": """
+        select l.plan, l.stage, l.lo, l.previous
+          from (select *, lag(hi, 1, 0::bigint) over (partition by plan, stage order by lo) as previous from tidemark.leaves) l
+          join tidemark.plans p on p.id = l.plan
+         where p.status = 'succeeded' and l.lo <> l.previous
+    """,
+    "a stage whose chunks are not its shards": """
+        select s.plan, s.no, s.shards, max(l.hi)
+          from tidemark.stages s join tidemark.plans p on p.id = s.plan left join tidemark.leaves l on l.plan = s.plan and l.stage = s.no
+         where p.status = 'succeeded' group by s.plan, s.no, s.shards having coalesce(max(l.hi), 0) <> s.shards
+    """,
+    "a leaf that is not 32 bytes a shard": "select plan, stage, lo from tidemark.leaves where octet_length(digests) <> 32 * (hi - lo)",
+    "a lane of a stage that is over": """
+        select l.plan, l.stage from tidemark.lanes l join tidemark.stages s on s.plan = l.plan and s.no = l.stage
+         where s.status in ('failed', 'succeeded')
+    """,
+    "a run that is not over although its plan is": """
+        select r.id from tds_sync_runs r join tidemark.plans p on p.id = r.plan_id where p.finished_at is not null and r.completed_at is null
+    """,
+    "a run that says other than its pages": """
+        select r.id, r.pages, r.total_events, l.pages, l.rows
+          from tds_sync_runs r
+          join (select sync_run_id, count(*) as pages, sum(coalesce((output_payload ->> 'rows')::int, (output_payload ->> 'read')::int + (output_payload ->> 'missing')::int)) as rows
+                  from tds_sync_logs where sync_run_id is not null group by 1) l on l.sync_run_id = r.id
+         where r.entity_type is not null and (r.pages <> l.pages or r.total_events <> l.rows)
+    """,
+    "a page that counts other than its ids": "select plan, stage, page from tidemark.seen_ids where cardinality(ids) > rows",
+}

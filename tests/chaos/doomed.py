@@ -1,7 +1,8 @@
 """Workers that die on purpose. Each order on stdin forks one; the answer on stdout is how it ended, as an exit code.
 
 `statement N` dies by SIGKILL at the worker's N-th message to Postgres, `poison` leaves without a word inside the shape of
-a record that is named so, `writer SECONDS SEED` receives and applies until the time is up, whoever else does.
+a record that is named so, `writer SECONDS SEED` receives and applies until the time is up, whoever else does. `shards N`
+dies like `statement N`, working on plans.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common import db
-from common.flows import process
+from common.flows import process, work
 from common.rules import shapes
 from common.signatures import zoho  # noqa: F401 - loaded before the fork, so that no worker pays for it
 
@@ -113,6 +114,10 @@ def _obey(order: str) -> None:
     what, *given = order.split()
     if what == "writer":
         _write(float(given[0]), int(given[1]))
+        return
+    if what == "shards":
+        _die_at(int(given[0]))
+        work.work(holder="doomed")
         return
     if what == "statement":
         _die_at(int(given[0]))

@@ -17,6 +17,7 @@ PLANTED = {
     "common/entities/bills.py": "from common.entities import users",
     "common/signatures/zoho.py": "from common.signatures import shared_secret",
     "common/sources/second.py": "from common.sources import zoho",
+    "common/clients/second.py": "from common.clients import zoho",
     "common/queues/sqs.py": "from common.queues import cloud_tasks",
     "functions/health.py": "from common.stores import health as stored",
     "functions/status.py": "from functions import health",

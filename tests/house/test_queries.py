@@ -14,11 +14,13 @@ from pg8000.exceptions import DatabaseError
 from pg8000.native import to_statement
 
 from common import db, entities
-from common.stores import records
+from common.stores import pages, records, seen_ids
 from tests.house.tree import ROOT, calls, parsed
 
 READ = ("all", "one", "value", "run")
-TEMPLATES = {"records.lock", "records.apply", "records.lines"}  # prepared as they are rendered for each entity
+# Prepared as they are rendered for each entity.
+TEMPLATES = {"records.lock", "records.apply", "records.lines", "seen_ids.missing"}
+TEMPLATES |= {f"pages.{name}" for name in ("probe", "moved", "load", "lock", "write", "lines")}
 WHOLE, TEXT = {20, 21, 23}, {25, 1042, 1043, 705}
 TYPES = {
     "str": TEXT,
@@ -81,7 +83,8 @@ def statements() -> dict[str, str]:
     found = {name: text for name, text in db.queries().items() if name not in TEMPLATES}
     for entity in entities.every():
         lock, apply = records.rendered(entity)
-        found |= {f"lock {entity.label}": lock, f"apply {entity.label}": apply}
+        found |= {f"lock {entity.label}": lock, f"apply {entity.label}": apply, f"missing {entity.label}": seen_ids.rendered(entity)}
+        found |= {f"{name} a page of {entity.label}": text for name, text in pages.rendered(entity).items()}
     return found
 
 

@@ -1,6 +1,7 @@
 """The tree of results: RFC 6962's, however it was cut into chunks."""
 
 import hashlib
+import itertools
 
 import pytest
 from hypothesis import given
@@ -51,7 +52,7 @@ def test_any_cut_into_chunks_has_the_same_root(count, cuts):
     every = leaves(count)
     borders = sorted({0, count, *(cut for cut in cuts if cut < count)})
     fold = merkle.Fold(SHA256)
-    for lo, hi in zip(borders, borders[1:], strict=False):
+    for lo, hi in itertools.pairwise(borders):
         fold.push(lo, hi, merkle.peaks(SHA256, lo, every[lo:hi]))
     assert fold.root() == defined(every)
     assert fold.size == count

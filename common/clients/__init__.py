@@ -1,0 +1,1 @@
+"""Clients of sources: one file per source that records are read from."""
