@@ -59,8 +59,11 @@ class Total:
 # Reading ---------------------------------------------------------------------------------------------------------
 
 
-def page(entity: Entity, number: int, *, since: datetime | None, per_page: int = PER_PAGE, urgency: Urgency, until: float) -> Page:
-    """Page `number` of the list; with `since`, of what changed since then, where the source can tell.
+def page(
+    entity: Entity, number: int, *, since: datetime | None, per_page: int = PER_PAGE, arguments: Mapping[str, str] | None = None,
+    urgency: Urgency, until: float,
+) -> Page:  # fmt: skip
+    """Page `number` of the list; with `since`, of what changed since then, where the source can tell; `arguments` narrow it.
 
     No call begins after `until` (of time.monotonic). Where the source cannot tell but sorts by the stamp, the newest come
     first and `has_more` ends with the page that reaches back to `since`; where it can do neither, the list is whole.
@@ -69,14 +72,14 @@ def page(entity: Entity, number: int, *, since: datetime | None, per_page: int =
     """
     pull = _pull(entity)
     is_walk = bool(since and pull.walk and not pull.filter)
-    arguments = {**pull.arguments, "page": str(number), "per_page": str(per_page)}
+    wanted = {**pull.arguments, **(arguments or {}), "page": str(number), "per_page": str(per_page)}
     if is_walk:
-        arguments |= {"sort_column": str(pull.walk), "sort_order": "D"}
+        wanted |= {"sort_column": str(pull.walk), "sort_order": "D"}
     elif pull.sort:
-        arguments |= {"sort_column": pull.sort, "sort_order": "A"}
+        wanted |= {"sort_column": pull.sort, "sort_order": "A"}
     if since and pull.filter:
-        arguments[pull.filter] = zoho_answers.since_text(since)
-    heard = _listed(asked(pull.base, pull.path, arguments, urgency=urgency, until=until), pull)
+        wanted[pull.filter] = zoho_answers.since_text(since)
+    heard = _listed(asked(pull.base, pull.path, wanted, urgency=urgency, until=until), pull)
     rows = _rows(heard, pull)
     context = heard.said.document.get("page_context")
     has_more = isinstance(context, dict) and context.get("has_more_page") is True

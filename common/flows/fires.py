@@ -18,7 +18,7 @@ from common.flows import ring
 from common.rules.instants import instant
 from common.rules.schedules import Due, Fire, decided, next_slot
 from common.stores import schedules
-from common.stores.schedules import Rung
+from common.stores.schedules import Rest, Rung
 
 BATCH = 500  # schedules whose slots are recorded in one transaction
 MOST_AGAIN = 200  # fires that are rung for again in one call
@@ -43,16 +43,17 @@ def fire() -> Report:
     """Record every slot that has come and ring for it; any number may do this at once, each slot fires once."""
     report = Report()
     until = time.monotonic() + settings.load().function_timeout_seconds.total_seconds() * SHARE
-    while time.monotonic() < until and _recorded(report):
+    while (rest := _recorded(report)) is None and time.monotonic() < until:
         pass
-    while time.monotonic() < until and _computed(report):
+    while (rest is None or rest.uncomputed) and time.monotonic() < until and _computed(report):
         pass
-    report.rung += follow_up()
+    if rest is None or rest.fires:
+        report.rung += follow_up()
     return report
 
 
-def _recorded(report: Report) -> bool:
-    """Record the slots of a batch of schedules, and that a tick was here; whether there may be more."""
+def _recorded(report: Report) -> Rest | None:
+    """Record the slots of a batch of schedules, and that a tick was here; what is left to do, None if that is more of this."""
     decisions: list[tuple[Due, Sequence[Fire], datetime | None]] = []
     reasons: dict[str, str] = {}
     with db.transaction("worker") as tx:
@@ -65,6 +66,7 @@ def _recorded(report: Report) -> bool:
                 reasons[each.name] = str(error)
         rung = schedules.advance(tx, decisions) if decisions else []
         _stop(tx, reasons)
+        rest = schedules.rest(tx)
     ring_for(rung)
     report.due += len(due)
     report.rung += len(rung)
@@ -73,7 +75,8 @@ def _recorded(report: Report) -> bool:
         report.waiting += sum(each.waits for each in fires)
         report.missed += sum(each.state == "missed" for each in fires)
         report.skipped += sum(each.state == "skipped" for each in fires)
-    return len(due) == BATCH or any(following and following <= each.now for each, _, following in decisions)
+    is_behind = len(due) == BATCH or any(following and following <= each.now for each, _, following in decisions)
+    return None if is_behind else rest
 
 
 def _computed(report: Report) -> bool:

@@ -17,7 +17,7 @@ from common.rules import plan as rules
 from common.rules import shard as shard_rules
 from common.rules.http import Request
 from common.rules.progress import Stage, Whole, whole
-from common.stores import lanes, plans, shard_failures
+from common.stores import alerts, lanes, plans, shard_failures
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 SHOWN = 50
@@ -51,7 +51,7 @@ def submit(request: Request, given: dict[str, Any]) -> tuple[int, dict[str, Any]
             raise Invalid(message, errors=[{"pointer": "", "message": "differs from what the key was first sent with"}])
         plan = former.id
     if opened:
-        work.call_for_more(most=opened)
+        work.call_for_more(most=min(opened, work.FIRST_RINGS))
     return 202, _submitted(str(plan))
 
 
@@ -357,7 +357,7 @@ def act(verb: str, identifier: str) -> dict[str, Any]:
         else:
             _go_on(tx, locked, verb, target)
     if target == "running":
-        work.call_for_more()
+        work.call_for_more(most=work.FIRST_RINGS)
     elif target != "paused":
         seal.seal(plan)
     log.info("plan.acted", plan=plan, verb=verb, status=target)
@@ -406,6 +406,26 @@ def stop_overdue(limit: int = 20) -> int:
         with db.transaction("worker") as tx:
             stages.settle(tx, plan, no)
     return len(overdue) + len(stranded)
+
+
+def watch(limit: int = 20) -> int:
+    """Raise an alert while stages take longer than they should, and close it when none does; how many do."""
+    with db.transaction("worker") as tx:
+        slow = plans.slow(tx, limit)
+        if not slow:
+            alerts.resolve(tx, alert_type="stage_over_slo")
+            return 0
+        first = slow[0]
+        alerts.raise_alert(
+            tx,
+            alert_type="stage_over_slo",
+            severity="warning",
+            title=f"The stage {first.stage} of {first.name} takes longer than it should",
+            message=f"It has taken {first.seconds:.0f} s of {first.slo_seconds:.0f} s. Look at /api/hxo/status/{first.plan}.",
+            affected=len(slow),
+            metadata={"stages": [each._asdict() for each in slow]},
+        )
+    return len(slow)
 
 
 def replay(identifier: str) -> tuple[int, dict[str, Any]]:
@@ -458,5 +478,5 @@ def _begun(draft: plans.Draft) -> tuple[int, dict[str, Any]]:
     with db.transaction("worker") as tx:
         plan = str(plans.add(tx, draft))
         opened = stages.open_next(tx, plan)
-    work.call_for_more(most=max(opened, 1))
+    work.call_for_more(most=min(opened, work.FIRST_RINGS))
     return 202, _submitted(plan)

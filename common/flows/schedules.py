@@ -49,13 +49,8 @@ def jobs(request: Request) -> dict[str, Any]:
         found = schedules.seeded_first(tx, limit=limit_of(request))
         total, ticked = schedules.number(tx), schedules.ticked(tx)
     listed = [{"id": each.name, **_shown(each), "trigger": f"cron[{each.cron}]"} for each in found]
-    return {
-        "jobs": listed,
-        "count": len(listed),
-        "total": total,
-        "scheduler_running": bool(ticked and ticked.is_running),
-        "last_tick": ticked.seen_at if ticked else None,
-    }
+    state = {"scheduler_running": bool(ticked and ticked.is_running), "last_tick": ticked.seen_at if ticked else None}
+    return {"jobs": listed, "count": len(listed), "total": total, **state}
 
 
 def create(asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -66,7 +61,7 @@ def create(asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     definition, faults = rules.cleaned(asked)
     _refuse(faults)
     with db.transaction("operator") as tx:
-        definition["next_slot"] = _next(tx, definition)
+        definition["next_slot"] = _next(tx, definition) or NEVER
         if not schedules.add(tx, definition, actor=_actor()):
             message = f"There is a schedule {definition['name']} already; change it with PATCH."
             raise Conflict(message)
@@ -90,7 +85,7 @@ def change(name: str, asked: dict[str, Any]) -> dict[str, Any]:
         definition, wrong = rules.cleaned({field: stored[field] for field in rules.FIELDS} | asked)
         _refuse(faults + wrong)
         if any(definition[field] != stored[field] for field in WHEN):
-            definition["next_slot"] = _next(tx, definition)
+            definition["next_slot"] = _next(tx, definition) or NEVER
         if not schedules.change(tx, definition, actor=_actor(), version=current.version if version is None else version):
             message = f"Schedule {name} has been changed since: it has version {current.version} now."
             raise Conflict(message, version=current.version)
@@ -128,12 +123,7 @@ def resume(name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     _refuse(_unknown(asked))
     with db.transaction("operator") as tx:
         current = _locked(tx, name)
-        try:
-            following = _following(current, schedules.now(tx))
-        except ValueError as error:
-            message = f"{error}: change that, and it goes on."
-            raise Invalid(message, errors=[fault("cron", str(error))]) from error
-        schedules.resume(tx, name, actor=_actor(), following=following)
+        schedules.resume(tx, name, actor=_actor(), following=_next(tx, current._asdict()))
         return _shown(_found(tx, name))
 
 
@@ -252,18 +242,13 @@ def _moment(asked: Mapping[str, Any], key: str, faults: list[Fault]) -> datetime
     return found
 
 
-def _next(tx: Transaction, definition: Mapping[str, Any]) -> datetime | str:
+def _next(tx: Transaction, definition: Mapping[str, Any]) -> datetime | None:
     zone = definition["time_zone"] or schedules.default_zone(tx)
     try:
-        found = rules.next_slot(definition["cron"], zone, schedules.now(tx), definition["starts_at"], definition["ends_at"])
+        return rules.next_slot(definition["cron"], zone, schedules.now(tx), definition["starts_at"], definition["ends_at"])
     except ValueError as error:
         message = f"{error}."
         raise Invalid(message, errors=[fault("cron", str(error))]) from error
-    return found or NEVER
-
-
-def _following(current: Schedule, now: datetime) -> datetime | None:
-    return rules.next_slot(current.cron, current.time_zone, now, current.starts_at, current.ends_at)
 
 
 def _found(tx: Transaction, name: str) -> Schedule:

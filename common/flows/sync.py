@@ -55,7 +55,7 @@ def by_schedule(schedule: str, slot: datetime) -> dict[str, Any]:
         else:
             schedules.attach(tx, schedule, slot, UUID(plan))
     if plan is not None:
-        work.call_for_more()
+        work.call_for_more(most=work.FIRST_RINGS)
     return {"success": True, "run_id": plan, "plan_id": plan, "mode": mode}
 
 
@@ -91,7 +91,7 @@ def by_hand(asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if plan is None:
             active = [each for each in runs.active(tx) if not labels or each.entity in labels]
             return 202, _answer(active[0].plan, "A sync of this is under way; force starts another.")
-    work.call_for_more()
+    work.call_for_more(most=work.FIRST_RINGS)
     return 202, _answer(str(plan), "The sync has begun.")
 
 

@@ -71,6 +71,7 @@ def _work() -> int:
     from common.flows import plans, work  # noqa: PLC0415 - most ticks come to an instance that does nothing else
 
     plans.stop_overdue()
+    plans.watch()
     return work.call_for_more()
 
 

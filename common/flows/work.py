@@ -34,6 +34,8 @@ SOURCE_WAIT = timedelta(seconds=5)
 BASE, LONGEST = timedelta(seconds=1), timedelta(seconds=60)
 MESSAGE = 2000
 MOST_RINGS = 64
+FIRST_RINGS = 8  # at once, by whoever opened lanes: those who answer ring for the rest
+FAN = 2  # each of them for so many, as long as lanes are free
 MOST_EMPTY = 10  # calls in a row that got nothing done
 
 
@@ -93,6 +95,7 @@ class Worker:
     def take_turn(self) -> bool:
         """Work on one lane, or on one shard that failed before; False when there is nothing to take."""
         with db.transaction("worker") as tx:
+            lanes.queue_up(tx)
             taken = shard_failures.take(tx, lease=LEASE, kinds=self._kinds)
             lane = None if taken else lanes.take(tx, holder=self._holder, lease=LEASE, kinds=self._kinds)
             held = taken or lane
@@ -101,6 +104,8 @@ class Worker:
             return False
         if lane is not None:
             self.report.lanes += 1
+            if self.report.lanes == 1:
+                self.report.rang += call_for_more(most=FAN)
             _LaneTurn(self, lane, found, self._holder).go()
         elif taken is not None:
             _Healing(self, taken, found, self._holder).go()
@@ -260,7 +265,7 @@ class _LaneTurn:
         report.failed += len(ran.failures)
         self._context.lapses, self._context.checkpoint = 0, None
         if opened:
-            report.rang += call_for_more(most=min(opened, MOST_RINGS))
+            report.rang += call_for_more(most=min(opened, FIRST_RINGS))
         return place
 
     def _write(self, tx: Transaction, span: range, ran: Ran, peaks: bytes, next_: int) -> tuple[Place, int]:
@@ -358,7 +363,7 @@ class _Healing:
         self._worker.report.chunks += 1
         self._worker.report.shards += 1
         if opened:
-            self._worker.report.rang += call_for_more(most=min(opened, MOST_RINGS))
+            self._worker.report.rang += call_for_more(most=min(opened, FIRST_RINGS))
 
     def _fail(self, failure: Failure) -> None:
         taken = self._taken

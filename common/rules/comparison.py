@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from common.rules.entity import Entity
 
 ALERT_BELOW = 95.0  # per cent
 FEWEST_UNBELIEVED = 20  # records missing at the source of which it is never said that they are too many
@@ -105,17 +107,22 @@ class Version(NamedTuple):
 def drift(there: Version, here: Version | None, *, horizon: datetime | None = None) -> str | None:
     """How a record of the source's list differs from ours; None when it does not.
 
-    What changed after `horizon` is not drift: the next incremental sync brings it.
+    What changed after `horizon`, on either side, is not drift: the next incremental sync brings it, or a webhook did.
     """
-    if horizon is not None and there.stamp is not None and there.stamp > horizon:
+    if horizon is not None and any(each and each.stamp and each.stamp > horizon for each in (there, here)):
         return None
     if here is None or here.is_deleted:
         return MISSING_HERE
     if there.stamp is not None and (here.stamp is None or there.stamp > here.stamp):
         return STALE
-    if there.amounts != here.amounts or (here.hash is not None and there.hash != here.hash):
+    if not _agree(there, here) or (here.hash is not None and there.hash != here.hash):
         return CHANGED
     return None
+
+
+def _agree(there: Version, here: Version) -> bool:
+    """Whether the amounts that the source's row has are ours."""
+    return all(amount is None or amount == ours for amount, ours in zip(there.amounts, here.amounts, strict=True))
 
 
 def is_local_edit(there: Version, here: Version | None) -> bool:
@@ -123,7 +130,22 @@ def is_local_edit(there: Version, here: Version | None) -> bool:
     if here is None or here.is_deleted:
         return False
     is_later = here.stamp is not None and there.stamp is not None and here.stamp > there.stamp
-    return is_later or (here.hash == there.hash and here.stamp == there.stamp and here.amounts != there.amounts)
+    return is_later or (here.hash == there.hash and here.stamp == there.stamp and not _agree(there, here))
+
+
+def telling(entity: Entity) -> list[str]:
+    """The keys of a record whose change is drift: those that a column is made of.
+
+    The others are rendered for the eye: `due_days` of an unpaid invoice is another every morning. Nor are stock figures
+    among them: they move under one time of change, and the stock sync knows.
+    """
+    keys = [key for name, column in entity.columns.items() for key in (column.keys or (name,))]
+    return [key for key in keys if not entity.marks or not any(word in key for word in ("stock", "locations", "warehouses"))]
+
+
+def is_rendered_only(entity: Entity, there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Whether two rows of a list differ in nothing that tells."""
+    return all(there.get(key) == here.get(key) for key in telling(entity))
 
 
 class Facts(NamedTuple):

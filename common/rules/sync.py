@@ -14,6 +14,12 @@ MODES = ("full", "incremental", "stock")
 STOCK = ("product", "stock_adjustment")
 URGENCY = {"full": Urgency.BULK, "incremental": Urgency.INCREMENTAL, "stock": Urgency.STOCK, "ids": Urgency.INTERACTIVE}
 LANES = {"full": 3, "incremental": 2, "stock": 1}
+SLO = {
+    "full": timedelta(hours=3),
+    "incremental": timedelta(minutes=30),
+    "stock": timedelta(minutes=10),
+    "ids": timedelta(minutes=10),
+}
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,14 @@ def stages(
     source: str = "zoho",
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The stages of the plan: a list per entity, then the single records that must be read again."""
+    slo_ms = int(SLO[mode].total_seconds() * 1000)
     shared = {"source": source, "provenance": provenance, "urgency": str(urgency)}
     lists = [
         {
             "id": part.entity.path,
             "kind": "sync.pages",
             "concurrency": LANES.get(mode, 1),
+            "slo_ms": slo_ms,
             "config": {
                 "entity": part.entity.label,
                 "run": runs[part.entity.label],
@@ -77,6 +85,7 @@ def stages(
         "id": "refetch",
         "kind": "sync.refetch",
         "concurrency": 1,
+        "slo_ms": slo_ms,
         "dependencies": [stage["id"] for stage in lists],
         "config": {"run": run, "calls": calls, **shared},
     }

@@ -1,13 +1,13 @@
 """Read an entity's list from its source, page by page: one shard is one page, and there are as many as the source says.
 
 Config: {"entity": label, "run": uuid, "mode": "full" | "incremental" | "stock", "since": instant | null, "source": "zoho",
-"provenance": tds_source_type, "urgency": "bulk" | ..., "per_page": 200}. A page's transaction merges its rows, remembers
-its ids and counts it; the cursor moves once, when the stage ends well.
+"provenance": tds_source_type, "urgency": "bulk" | ..., "per_page": 200, "on_demand": false}. A page's transaction merges
+its rows, remembers its ids and counts it; the cursor moves once, when the stage ends well.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from common.rules import merkle
 from common.rules.entity import Entity
 from common.rules.shard import Context, Ran, Stage
 from common.rules.urgency import Urgency
-from common.stores import alerts, configuration, pages, refetches, runs, seen_ids
+from common.stores import alerts, comparisons, configuration, pages, refetches, runs, seen_ids, statistics
 from common.stores.pages import Merged, NeedsCare
 
 KIND = "sync.pages"
@@ -38,9 +38,17 @@ def plan(config: dict[str, Any]) -> None:
         raise Invalid(message, errors=[{"pointer": "/entity", "message": "is no entity that can be listed"}])
 
 
-def open(tx: Transaction, stage: Stage) -> None:  # noqa: A001 - the engine's word for it
-    """The run begins."""
-    runs.begin(tx, stage.config["run"], stage.plan)
+def open(tx: Transaction, stage: Stage) -> int | None:  # noqa: A001 - the engine's word for it
+    """The run begins; no page is needed where a comparison before this stage had an answer without."""
+    config = stage.config
+    if config.get("on_demand"):
+        if not statistics.wants_list(tx, stage.plan, config["entity"]):
+            return 0
+        run_type, found = config["provenance"], [(config["run"], config["entity"])]
+        snapshot = {"mode": config["mode"], "entities": [config["entity"]], "by": "reconciliation"}
+        runs.add(tx, stage.plan, run_type=run_type, mode=config["mode"], runs=found, snapshot=snapshot, worker="reconcile")
+    runs.begin(tx, config["run"], stage.plan)
+    return None
 
 
 def run(shards: range, context: Context) -> Ran:
@@ -127,6 +135,8 @@ def _counted(tx: Transaction, context: Context, entity: Entity, page: Any, merge
 def ended(tx: Transaction, stage: Stage, *, ok: bool) -> None:
     """Every page is done: the cursor moves. Or one is not: it stays, and somebody is told."""
     config = stage.config
+    if ok and stage.shards is None:  # it was not opened
+        return
     entity = entities.by_label()[config["entity"]]
     run = runs.end(tx, config["run"], ok=ok, message=None if ok else "a page could not be read or merged: see the plan's failures")
     if not ok or run is None:
@@ -144,6 +154,7 @@ def ended(tx: Transaction, stage: Stage, *, ok: bool) -> None:
     alerts.resolve(tx, alert_type="sync_failed", entity=entity.label)
     # What is visible late, or stamped by a clock that is ahead, is behind the cursor neither way.
     cursor = min((at for at in (run.newest, run.first_served_at) if at), default=None) if run.newest else None
+    before = runs.cursors(tx).get(entity.label)
     runs.advance(tx, entity.label, cursor=cursor, count=run.rows, run=config["run"], mode=config["mode"])
     organization = settings.load().zoho_organization_id
     values = configuration.all_values(tx)
@@ -151,8 +162,21 @@ def ended(tx: Transaction, stage: Stage, *, ok: bool) -> None:
         missing = seen_ids.missing(
             tx, entity, organization, UUID(stage.plan), stage.no, since=run.first_served_at, limit=MOST_MISSING
         )
-        _look_for(
-            tx, stage, entity, missing, most=max(FEWEST_MISSING, int(values["sync.missing_share"] * (run.rows + len(missing))))
+        most = max(FEWEST_MISSING, int(values["sync.missing_share"] * (run.rows + len(missing))))
+        _look_for(tx, stage, entity, missing, most=most)
+        lookback = timedelta(seconds=values["sync.lookback_seconds"])
+        comparisons.after_list(
+            tx,
+            entity,
+            organization,
+            plan=stage.plan,
+            stage=stage.no,
+            run=config["run"],
+            since=run.first_served_at,
+            horizon=before.cursor - lookback if before and before.cursor else None,
+            missing=missing,
+            is_believed=len(missing) <= most,
+            calls=stage.shards or 0 if config.get("on_demand") else 0,
         )
     if entity.lines is not None and entity.pull is not None and entity.pull.has_detail and not entity.pull.whole:
         refetches.ask_for_details(tx, organization, entity, values["sync.details"])

@@ -1,7 +1,7 @@
 """Read single records again: those whose truth only the source knows. One shard is one call, until none waits.
 
 Config: {"run": uuid | null, "calls": most, "source": "zoho", "provenance": tds_source_type, "urgency": ...,
-"entities": [label] | null}.
+"entities": [label] | null, "reasons": [reason] | null}.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from common.errors import AppError, Unavailable
 from common.rules import keys, merkle
 from common.rules.entity import Entity
 from common.rules.instants import instant
-from common.rules.shard import Context, Ran
+from common.rules.shard import Context, Ran, Stage
 from common.rules.urgency import Urgency
-from common.stores import records, refetches, runs
+from common.stores import comparisons, records, refetches, runs
 from common.stores.records import Version
 
 KIND = "sync.refetch"
@@ -38,7 +38,7 @@ def run(shards: range, context: Context) -> Ran:
     organization = settings.load().zoho_organization_id
     is_last = shards.stop >= config["calls"]
     with db.transaction("worker") as tx:
-        claimed = refetches.claim(tx, organization, _at_once(config.get("entities")))
+        claimed = refetches.claim(tx, organization, _at_once(config.get("entities")), config.get("reasons") or refetches.REASONS)
     if not claimed:
         return Ran([merkle.leaf(context.hash, b"nothing waits")], more=False)
     entity = entities.by_label()[claimed[0].entity]
@@ -65,6 +65,11 @@ def run(shards: range, context: Context) -> Ran:
 
     said = encoding.canonical([entity.label, sorted(read.found), sorted(read.missing)])
     return Ran([merkle.leaf(context.hash, said)], effect=effect, more=not is_last)
+
+
+def ended(tx: Transaction, _: Stage, *, ok: bool) -> None:  # noqa: ARG001 - what was read was read
+    """The calls are over: what had drifted and was read again is repaired."""
+    comparisons.settle(tx, settings.load().zoho_organization_id)
 
 
 def _at_once(labels: list[str] | None) -> dict[str, int]:

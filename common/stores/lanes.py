@@ -43,11 +43,18 @@ def _key(lane: Lane) -> dict[str, Any]:
     return {"plan": lane.plan, "stage": lane.stage, "no": lane.no, "token": lane.token}
 
 
+def queue_up(tx: Transaction) -> None:
+    """Wait until nobody else is taking anything: permits are counted, and must be true until one is taken."""
+    tx.run("lanes.queue_up")
+
+
 def take(tx: Transaction, *, holder: str, lease: timedelta, kinds: Sequence[str] = ()) -> Lane | None:
     """A lane nobody works on, or the half of one that is far behind; None when there is nothing to take, or no permit for it."""
-    tx.run("lanes.queue_up")
-    given = {"holder": holder, "lease": lease, "kinds": encoding.rows(list(kinds))}
-    return tx.one(Lane, "lanes.take", **given) or tx.one(Lane, "lanes.steal", **given)
+    queue_up(tx)
+    served = encoding.rows(list(kinds))
+    return tx.one(Lane, "lanes.take", holder=holder, lease=lease, kinds=served) or tx.one(
+        Lane, "lanes.steal", holder=holder, lease=lease, kinds=served
+    )
 
 
 def advance(tx: Transaction, lane: Lane, *, next_: int, lease: timedelta) -> Place | None:

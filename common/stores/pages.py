@@ -90,15 +90,7 @@ class _Merging:
     """One page on its way into the records of an entity."""
 
     def __init__(
-        self,
-        tx: Transaction,
-        entity: Entity,
-        page: Page,
-        *,
-        organization: str,
-        served_at: datetime,
-        provenance: str,
-        run: UUID,
+        self, tx: Transaction, entity: Entity, page: Page, *, organization: str, served_at: datetime, provenance: str, run: UUID
     ) -> None:
         self._tx = tx
         self._entity = entity
@@ -110,11 +102,7 @@ class _Merging:
         self._counts = {"unchanged": page.repeated, "superseded": page.superseded}
         self._stale = 0
         self._given = {"organization": organization, "served_at": served_at}
-        self._said = {
-            "entity": entity.label,
-            "provenance": provenance,
-            "run": run,
-        }
+        self._said = {"entity": entity.label, "provenance": provenance, "run": run}
         self._prefix = f"{max(0, int(served_at.timestamp())) & 0xFFFFFFFF:08x}"
 
     def merge(self, *, careful: bool) -> None:
@@ -162,7 +150,7 @@ class _Merging:
 
         Raises: NeedsCare, Replayable.
         """
-        from common.rules.plain import is_plain  # noqa: PLC0415 - 40 ms of pydantic, which an unchanged page does without
+        from common.rules.plain import is_plain  # noqa: PLC0415 - 40 ms of pydantic, which only those who merge may pay for
 
         records = self._page.records
         if "\\u0000" in self._page.text or not all(is_plain(self._entity, records[row.position]) for row in rows):
@@ -220,7 +208,7 @@ class _Merging:
 
     def _read(self, row: Row, text: str) -> tuple[Valid | None, dict[str, str]]:
         """A row by its shape, and the key that each of its columns came from where that is another; None: it is at fault."""
-        from common.rules.shapes import validate  # noqa: PLC0415 - 40 ms of pydantic, which no plain page needs
+        from common.rules.shapes import validate  # noqa: PLC0415 - as below
 
         try:
             record = encoding.loads(text)
@@ -279,7 +267,7 @@ def rendered(entity: Entity) -> dict[str, str]:
         "@is_bare@": "v.lines is null" if entity.lines and not is_whole else "false",
         "@fluid@": ",".join(plain.fluid(entity)),
         "@lines_key@": f"'{entity.lines.key}'" if entity.lines else "''",
-        "@is_moved@": _either([queries()["pages.moved"].replace("@mark@", mark) for mark in entity.marks]),
+        "@is_moved@": " or ".join(queries()["pages.moved"].replace("@mark@", mark) for mark in entity.marks) or "false",
         "@lines@": _lines(entity),
     }
     return {name: _filled(queries()[name], parts) for name in ("pages.probe", "pages.load", "pages.lock", "pages.write")}
@@ -289,10 +277,6 @@ def _filled(text: str, parts: Mapping[str, str]) -> str:
     for part, said in parts.items():
         text = text.replace(part, said)
     return text
-
-
-def _either(conditions: Sequence[str]) -> str:
-    return " or ".join(conditions) or "false"
 
 
 def _lines(entity: Entity) -> str:

@@ -152,6 +152,36 @@ class Progress(NamedTuple):
     now: datetime
 
 
+class Id(NamedTuple):
+    """A plan."""
+
+    id: str
+
+
+class Stranded(NamedTuple):
+    """An open stage that nobody has ended although nothing of it is left to do."""
+
+    plan: str
+    no: int
+
+
+class Slow(NamedTuple):
+    """An open stage that has taken longer than it should."""
+
+    plan: str
+    name: str
+    stage: str
+    seconds: float
+    slo_seconds: float
+
+
+class Healed(NamedTuple):
+    """A shard that went well later."""
+
+    shard: int
+    digest: bytes
+
+
 class Definition(NamedTuple):
     """What was submitted."""
 
@@ -247,12 +277,17 @@ def reopen(tx: Transaction, plan: str) -> int:
 
 def overdue(tx: Transaction, limit: int) -> list[str]:
     """Plans whose timebox is over."""
-    return tx.all(str, "plans.overdue", limit=limit)
+    return [plan.id for plan in tx.all(Id, "plans.overdue", limit=limit)]
 
 
-def stranded(tx: Transaction, limit: int) -> list[tuple[str, int]]:
+def stranded(tx: Transaction, limit: int) -> list[Stranded]:
     """Open stages that nobody has ended although nothing of them is left to do."""
-    return tx.all(lambda plan, no: (plan, no), "plans.stranded", limit=limit)
+    return tx.all(Stranded, "plans.stranded", limit=limit)
+
+
+def slow(tx: Transaction, limit: int) -> list[Slow]:
+    """Open stages that have taken longer than they should, the longest first."""
+    return tx.all(Slow, "plans.slow", limit=limit)
 
 
 def record(tx: Transaction, plan: str, stage: int, *, lo: int, hi: int, digests: bytes, peaks: bytes) -> None:
@@ -262,7 +297,7 @@ def record(tx: Transaction, plan: str, stage: int, *, lo: int, hi: int, digests:
 
 def unsealed(tx: Transaction, limit: int) -> list[str]:
     """Plans that are over and have no root yet."""
-    return tx.all(str, "plans.unsealed", limit=limit)
+    return [plan.id for plan in tx.all(Id, "plans.unsealed", limit=limit)]
 
 
 def sealed_stages(tx: Transaction, plan: str) -> list[Sealed]:
@@ -277,7 +312,7 @@ def chunks(tx: Transaction, plan: str, stage: int, lo: int, limit: int) -> list[
 
 def healed(tx: Transaction, plan: str, stage: int, lo: int, hi: int) -> dict[int, bytes]:
     """The digests of shards in [lo, hi) that went well later."""
-    return dict(tx.all(lambda shard, digest: (shard, digest), "plans.healed", plan=plan, stage=stage, lo=lo, hi=hi))
+    return dict(tx.all(Healed, "plans.healed", plan=plan, stage=stage, lo=lo, hi=hi))
 
 
 def seal_stage(tx: Transaction, plan: str, no: int, root: bytes) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from common import encoding
 from common.db import Transaction, queries
@@ -25,6 +26,12 @@ class Claimed(NamedTuple):
     token: int
 
 
+class Done(NamedTuple):
+    """A record that was ours to write."""
+
+    id: str
+
+
 class Waiting(NamedTuple):
     """How many records wait to be read again."""
 
@@ -42,34 +49,34 @@ def ask(tx: Transaction, organization: str, asked: Sequence[tuple[str, str]], re
 
 def ask_for_details(tx: Transaction, organization: str, entity: Entity, limit: int) -> int:
     """Ask for the details of records of which only the row of a list is known, the newest first; how many."""
-    statement = queries()["refetches.ask_for_details"].replace("@table@", entity.table)
-    return tx.statement(statement, {"organization": organization, "entity": entity.label, "limit": limit})[1]
+    return tx.statement(
+        rendered(entity)["ask_for_details"], {"organization": organization, "entity": entity.label, "limit": limit}
+    )[1]
 
 
 def ask_for_moved(tx: Transaction, organization: str, entity: Entity, since: datetime) -> int:
     """Ask for the products that documents of `entity` changed since then have moved; how many."""
-    if entity.lines is None or "item_id" not in entity.lines.columns:
+    statement = rendered(entity).get("ask_for_moved")
+    if statement is None:
         return 0
-    statement = queries()["refetches.ask_for_moved"].replace("@table@", entity.table).replace("@line_table@", entity.lines.table)
     return tx.statement(statement, {"organization": organization, "since": since})[1]
 
 
-def claim(tx: Transaction, organization: str, at_once: Mapping[str, int]) -> list[Claimed]:
-    """Records of one entity that one call can read; `at_once`: how many that is, for each entity that may be read."""
+def claim(tx: Transaction, organization: str, at_once: Mapping[str, int], only: Sequence[str] = REASONS) -> list[Claimed]:
+    """Records of one entity that one call can read; `at_once`: how many that is, for each entity that may be read.
+
+    `only`: for these reasons.
+    """
     return tx.all(
-        Claimed,
-        "refetches.claim",
-        organization=organization,
-        at_once=encoding.rows(dict(at_once)),
-        most=MOST_ATTEMPTS,
-        lease=LEASE,
-        reasons=_reasons(),
-    )
+        Claimed, "refetches.claim", organization=organization, at_once=encoding.rows(dict(at_once)), most=MOST_ATTEMPTS, lease=LEASE,
+        reasons=_reasons(only),
+    )  # fmt: skip
 
 
 def done(tx: Transaction, organization: str, token: int, entity: str, ids: Sequence[str]) -> set[str]:
     """These were read; those of them that were still ours, so that what was read of them may be written."""
-    return set(tx.all(str, "refetches.done", organization=organization, token=token, entity=entity, ids=encoding.rows(list(ids))))
+    rows = tx.all(Done, "refetches.done", organization=organization, token=token, entity=entity, ids=encoding.rows(list(ids)))
+    return {row.id for row in rows}
 
 
 def give_back(tx: Transaction, organization: str, token: int) -> None:
@@ -95,5 +102,15 @@ def waiting(tx: Transaction) -> list[Waiting]:
     return tx.all(Waiting, "refetches.waiting", most=MOST_ATTEMPTS)
 
 
-def _reasons() -> Any:
-    return "{" + ",".join(REASONS) + "}"
+@functools.cache
+def rendered(entity: Entity) -> dict[str, str]:
+    """The statements of an entity by name."""
+    found = {"ask_for_details": queries()["refetches.ask_for_details"].replace("@table@", entity.table)}
+    if entity.lines is not None and "item_id" in entity.lines.columns:
+        moved = queries()["refetches.ask_for_moved"].replace("@line_table@", entity.lines.table)
+        found["ask_for_moved"] = moved.replace("@table@", entity.table)
+    return found
+
+
+def _reasons(wanted: Sequence[str] = REASONS) -> str:
+    return "{" + ",".join(reason for reason in REASONS if reason in wanted) + "}"

@@ -75,6 +75,13 @@ class Log(NamedTuple):
     at: datetime
 
 
+class LastPages(NamedTuple):
+    """How many pages the last full list of an entity had."""
+
+    entity_type: str
+    pages: int
+
+
 class Last(NamedTuple):
     """The last run of an entity in a mode."""
 
@@ -154,7 +161,7 @@ def active(tx: Transaction) -> list[Active]:
 
 def last_pages(tx: Transaction) -> dict[str, int]:
     """How many pages the last full list of each entity had."""
-    return dict(tx.all(lambda entity, pages: (entity, pages), "runs.last_pages"))
+    return dict(tx.all(LastPages, "runs.last_pages"))
 
 
 def advance(tx: Transaction, entity: str, *, cursor: datetime | None, count: int, run: str, mode: str) -> None:

@@ -90,6 +90,13 @@ class Ticked(NamedTuple):
     is_running: bool
 
 
+class Rest(NamedTuple):
+    """Whether there are schedules without a next slot, and fires to let go on or to ring for again."""
+
+    uncomputed: bool
+    fires: bool
+
+
 class Recorded(NamedTuple):
     """A fire that stands now."""
 
@@ -148,6 +155,11 @@ def advance(tx: Transaction, decisions: Iterable[tuple[Due, Sequence[Fire], date
         fires += [{"name": due.name, **fire._asdict()} for fire in decided]
     recorded = tx.all(Recorded, "schedules.advance", moved=encoding.rows(moved), fires=encoding.rows(fires), again=AGAIN)
     return [Rung(each.schedule, functions[each.schedule], each.slot) for each in recorded]
+
+
+def rest(tx: Transaction) -> Rest:
+    """What else there is to do."""
+    return tx.one(Rest, "schedules.rest") or Rest(uncomputed=False, fires=False)
 
 
 def lock_uncomputed(tx: Transaction, *, limit: int) -> list[Uncomputed]:

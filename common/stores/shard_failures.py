@@ -53,8 +53,7 @@ def add(tx: Transaction, plan: str, stage: int, failures: Mapping[int, Failure],
 
 
 def take(tx: Transaction, *, lease: timedelta, kinds: Sequence[str] = ()) -> Taken | None:
-    """A failed shard whose time has come."""
-    tx.run("lanes.queue_up")
+    """A failed shard whose time has come; the caller has queued up."""
     return tx.one(Taken, "shard_failures.take", lease=lease, kinds=encoding.rows(list(kinds)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime
 from typing import NamedTuple
 
@@ -22,5 +23,10 @@ class Counts(NamedTuple):
 
 def counts(tx: Transaction, entity: Entity, organization: str) -> Counts:
     """How many records of an entity there are."""
-    statement = queries()["standing.counts"].replace("@table@", entity.table)
-    return Counts(*tx.statement(statement, {"organization": organization})[0][0])
+    return Counts(*tx.statement(rendered(entity), {"organization": organization})[0][0])
+
+
+@functools.cache
+def rendered(entity: Entity) -> str:
+    """What counts the records of an entity."""
+    return queries()["standing.counts"].replace("@table@", entity.table)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from common import encoding
 from common.db import Transaction, queries
 from common.rules.bisection import Figures, Span
-from common.rules.comparison import ComparisonResult, Counts, Facts, Version
+from common.rules.comparison import ComparisonResult, Counts, Facts, Version, telling
 from common.rules.entity import Entity
 
 SUMMED = ("total", "balance")  # columns that a source which sums its lists sums, in its order
@@ -83,6 +83,13 @@ class Cause(NamedTuple):
     open: int
 
 
+class LastList(NamedTuple):
+    """The last comparison of a whole list."""
+
+    at: datetime | None  # by the source's clock, when it began; None: there was none
+    hours_ago: float | None
+
+
 class _Known(NamedTuple):
     id: str
     is_quarantined: bool
@@ -107,16 +114,29 @@ def found(tx: Transaction, statistic: int) -> Found:
     return tx.one(Found, "statistics.found", id=statistic)  # type: ignore[return-value]  # an aggregate has a row
 
 
-def finish(
-    tx: Transaction, statistic: int, method: str, counts: Counts, result: ComparisonResult, *, calls: int, ages: Sequence[float | None],
-    verified_at: datetime | None, is_complete: bool, sums_differ: bool = False, message: str | None = None,
-    source_sums: Sequence[Decimal] | None = None, local_sums: Sequence[Decimal] | None = None,
-) -> None:  # fmt: skip
-    """What it came to; said again when that has changed. `ages`: p50, p95 and greatest of what drifted, in seconds."""
+class Conclusion(NamedTuple):
+    """What a comparison came to."""
+
+    method: str
+    counts: Counts
+    result: ComparisonResult
+    ages: tuple[float | None, float | None, float | None]  # p50, p95 and greatest of what drifted, in seconds
+    calls: int
+    verified_at: datetime | None  # the source's clock when both sides were equal
+    is_complete: bool
+    sums_differ: bool
+    source_sums: Sequence[Decimal]
+    local_sums: Sequence[Decimal]
+    message: str | None
+
+
+def finish(tx: Transaction, statistic: int, said: Conclusion) -> None:
+    """What it came to; said again when that has changed."""
+    counts, result = said.counts, said.result
     tx.run(
         "statistics.finish",
         id=statistic,
-        method=method,
+        method=said.method,
         source_count=counts.source,
         local_count=counts.local,
         missing_here=counts.missing_here,
@@ -124,19 +144,19 @@ def finish(
         stale=counts.stale,
         changed=counts.changed,
         repaired=counts.repaired,
-        calls=calls,
+        calls=said.calls,
         match_percentage=result.match_percentage,
         recommendation=result.recommendation,
         priority=result.priority,
-        is_complete=is_complete,
-        verified_at=verified_at,
-        sums_differ=sums_differ,
-        message=message,
-        source_sums=encoding.rows(list(source_sums or ())),
-        local_sums=encoding.rows(list(local_sums or ())),
-        p50=ages[0],
-        p95=ages[1],
-        longest=ages[2],
+        is_complete=said.is_complete,
+        verified_at=said.verified_at,
+        sums_differ=said.sums_differ,
+        message=said.message,
+        source_sums=encoding.rows(list(said.source_sums)),
+        local_sums=encoding.rows(list(said.local_sums)),
+        p50=said.ages[0],
+        p95=said.ages[1],
+        longest=said.ages[2],
     )
 
 
@@ -165,10 +185,9 @@ def causes(tx: Transaction, *, days: int) -> list[Cause]:
     return tx.all(Cause, "statistics.causes", days=days)
 
 
-def last_list(tx: Transaction, entity: Entity) -> datetime | None:
-    """When the whole list was last compared record by record, by the source's clock."""
-    moment: datetime | None = tx.value("statistics.last_list", entity=entity.label)
-    return moment
+def last_list(tx: Transaction, entity: Entity) -> LastList:
+    """When the whole list was last compared record by record."""
+    return tx.one(LastList, "statistics.last_list", entity=entity.label) or LastList(None, None)
 
 
 def had_odd_sums(tx: Transaction, entity: Entity) -> bool:
@@ -226,7 +245,7 @@ def of_run(
         rendered(entity, "of_run"),
         {
             "organization": organization, "entity": entity.label, "run": run, "from": first, "horizon": horizon,
-            "version_keys": encoding.rows(list(entity.version_keys)), "has_stock": bool(entity.marks),
+            "version_keys": encoding.rows(list(entity.version_keys)), "telling": encoding.rows(telling(entity)),
         },
     )  # fmt: skip
     return [(identifier, kind, at) for identifier, kind, at in rows]
@@ -256,6 +275,12 @@ def versions(tx: Transaction, entity: Entity, organization: str, ids: Sequence[s
     return {row[0]: Version(row[0], row[1], row[2], tuple(row[3]), row[4]) for row in rows}
 
 
+def documents(tx: Transaction, entity: Entity, organization: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The rows of the list that these records were last read from."""
+    rows, _ = tx.statement(rendered(entity, "documents"), {"organization": organization, "ids": encoding.rows(list(ids))})
+    return dict(rows)
+
+
 def live_within(tx: Transaction, entity: Entity, organization: str, span: Span) -> list[str]:
     """Ids of live records that the source made within these days."""
     rows, _ = tx.statement(rendered(entity, "live_within"), {"organization": organization, "first": span.first, "last": span.last})
@@ -272,6 +297,11 @@ def settle(tx: Transaction, entity: Entity, organization: str) -> list[int]:
     """Close the drifts of an entity that have been repaired since they were found; the comparisons that they are of."""
     rows, _ = tx.statement(rendered(entity, "settle"), {"organization": organization, "entity": entity.label})
     return [row[0] for row in rows]
+
+
+def read_by_id(tx: Transaction, statistic: int) -> int:
+    """How many records of a comparison were read again by their ids since."""
+    return int(tx.value("statistics.read_by_id", id=statistic))
 
 
 def with_open_drifts(tx: Transaction) -> set[str]:

@@ -71,6 +71,5 @@ def _is_done(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004
 
 
-webhook, process, tick, sync, reconcile, heal, shards, plans, schedules, status, health, admin = map(
-    handler, ("webhook", "process", "tick", "sync", "reconcile", "heal", "shards", "plans", "schedules", "status", "health", "admin")
-)
+webhook, process, tick, status, health, admin = map(handler, ("webhook", "process", "tick", "status", "health", "admin"))
+sync, reconcile, heal, shards, plans, schedules = map(handler, ("sync", "reconcile", "heal", "shards", "plans", "schedules"))

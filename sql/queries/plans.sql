@@ -100,6 +100,14 @@ select s.plan::text, s.no
    and not exists (select from tidemark.shard_failures f where f.plan = s.plan and f.stage = s.no and f.status = 'retry')
  limit :limit;
 
+-- name: slow
+-- Open stages that have taken longer than they should.
+select s.plan::text, p.name, s.id, extract(epoch from app_now() - s.opened_at)::float8, extract(epoch from s.slo)::float8
+  from tidemark.stages s join tidemark.plans p on p.id = s.plan
+ where p.finished_at is null and s.status = 'open' and s.opened_at + s.slo < app_now()
+ order by s.opened_at
+ limit :limit;
+
 -- name: record
 -- What became of a chunk.
 insert into tidemark.leaves (plan, stage, lo, hi, digests, peaks) values (:plan, :stage, :lo, :hi, :digests, :peaks);

@@ -39,14 +39,14 @@ with first as (
     select r.entity_type
       from tidemark.refetches r
      where r.organization_id = :organization and r.ready_at <= app_now() and (r.leased_until is null or r.leased_until < app_now())
-       and r.attempts < :most and r.entity_type::text in (select jsonb_object_keys(:at_once::jsonb))
+       and r.attempts < :most and r.reason = any (:reasons::text[]) and r.entity_type::text in (select jsonb_object_keys(:at_once::jsonb))
      order by coalesce(array_position(:reasons::text[], r.reason), 99), r.requested_at
      limit 1
 ), chosen as (
     select r.organization_id, r.entity_type, r.source_entity_id
       from tidemark.refetches r join first f on f.entity_type = r.entity_type
      where r.organization_id = :organization and r.ready_at <= app_now() and (r.leased_until is null or r.leased_until < app_now())
-       and r.attempts < :most
+       and r.attempts < :most and r.reason = any (:reasons::text[])
      order by coalesce(array_position(:reasons::text[], r.reason), 99), r.requested_at, r.source_entity_id
      limit (select coalesce((:at_once::jsonb ->> f.entity_type::text)::integer, 1) from first f)
        for update of r skip locked

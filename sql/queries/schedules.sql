@@ -71,6 +71,11 @@ with advanced as (
 )
 select schedule, slot from recorded where rings = 1;
 
+-- name: rest
+-- Whether schedules wait for their next slot to be computed, and fires to be let go on or to be rung for again.
+select exists (select from tidemark.schedules where next_slot is null and enabled and paused_at is null) as uncomputed,
+       exists (select from tidemark.fires where state = 'due' and (ready_at <= app_now() or ready_at = 'infinity')) as fires;
+
 -- name: lock_uncomputed
 -- Schedules whose next slot nobody has computed yet.
 select s.name, s.cron, coalesce(s.time_zone, (select value #>> '{}' from tidemark.settings where key = 'schedules.time_zone'), 'UTC') as time_zone,

@@ -72,7 +72,7 @@ select entity_type::text, kind, cause, count(*) as records, count(*) filter (whe
 
 -- name: last_list
 -- When the source's whole list was last compared record by record, by the source's clock.
-select max(verified_at) from tidemark.statistics
+select max(verified_at), extract(epoch from app_now() - max(verified_at))::float8 / 3600 from tidemark.statistics
  where entity_type = :entity::public.tds_entity_type and method in ('seen_ids', 'full') and finished_at is not null;
 
 -- name: had_odd_sums
@@ -115,7 +115,7 @@ select count(distinct i.id)
 
 -- name: of_run
 -- What a run over a list changed here although the source had changed it before :horizon: what it added, what it renewed,
--- and what it corrected under the same time of change. Stock figures move under one stamp, and that is no drift.
+-- and what it corrected under the same time of change, as far as that is in fields that tell something.
 select a.entity_id, case when a.operation = 'create' then 'missing_here'
                          when a.changed_fields ?| array(select jsonb_array_elements_text(:version_keys::jsonb)) then 'stale'
                          else 'changed' end as kind, d.source_modified_at
@@ -123,7 +123,7 @@ select a.entity_id, case when a.operation = 'create' then 'missing_here'
   join erp.@table@ d on d.organization_id = :organization and d.source_id = a.entity_id
  where a.id >= :from::uuid and a.entity_type = :entity::public.tds_entity_type and a.context ->> 'run' = :run::text
    and d.source_modified_at <= :horizon::timestamptz
-   and (a.operation = 'create' or not :has_stock or exists (select from jsonb_array_elements_text(a.changed_fields) f (key) where f.key !~ 'stock|warehouse|location'));
+   and (a.operation = 'create' or a.changed_fields ?| array(select jsonb_array_elements_text(:telling::jsonb)));
 
 -- name: days
 -- Live records by the day on which the source made them, in its own words and time zone, with what it sums.
@@ -142,6 +142,13 @@ select count(*), @day_sums@
 select d.source_id, d.source_modified_at, d.list_hash, @amounts@, d.deleted_at is not null
   from erp.@table@ d
  where d.organization_id = :organization and d.source_id = any (array(select jsonb_array_elements_text(:ids::jsonb)));
+
+-- name: documents
+-- The rows of the list that these records were last read from.
+select d.source_id, d.list_document
+  from erp.@table@ d
+ where d.organization_id = :organization and d.list_document is not null
+   and d.source_id = any (array(select jsonb_array_elements_text(:ids::jsonb)));
 
 -- name: live_within
 -- Live records that the source made within these days. The column finds them without unpacking what is surely outside.
@@ -183,6 +190,10 @@ with open as (
     returning f.statistic
 )
 select distinct statistic from done;
+
+-- name: read_by_id
+-- How many records of a comparison were read again by their ids: those that the source's list did not have.
+select count(*) from tidemark.drifts where statistic = :id and kind = 'missing_there' and repaired_at is not null;
 
 -- name: with_open_drifts
 -- Entities that have drifts which are not repaired.

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import sys
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +46,9 @@ def run(cluster: Cluster, *, rounds: int, **_: object) -> Result:
     result.goal("calls in the busiest minute", calls["busiest_minute"], 100, at_least=False)
     result.goal("429s of our own making", sum(calls["throttled"].values()), 0, at_least=False)
     result.goal("WAL bytes an unchanged row", found["unchanged, 1 fetcher"]["wal_bytes"], 20, " B", at_least=False)
-    result.goal("calls of one page each, times those of a page and its details", calls["calls"] / (ITEMS + ITEMS / 200), 0.4, at_least=False)
+    result.goal(
+        "calls of one page each, times those of a page and its details", calls["calls"] / (ITEMS + ITEMS / 200), 0.4, at_least=False
+    )
     return result
 
 
@@ -76,7 +77,9 @@ def _tell(database: Database, values: dict[str, str]) -> None:
 
 def _synced(database: Database, port: int, processes: int, *, empty: bool = False) -> dict[str, float]:
     if empty:
-        database.sql("truncate erp.products; drop trigger if exists tds_audit_trail_is_append_only on tds_audit_trail; truncate tds_audit_trail")
+        database.sql(
+            "truncate erp.products; drop trigger if exists tds_audit_trail_is_append_only on tds_audit_trail; truncate tds_audit_trail"
+        )
     about = _ask(port, "GET", "/_/")
     connected = {
         "ZOHO_API_URL": about["api_url"], "ZOHO_ACCOUNTS_URL": about["accounts_url"], "ZOHO_CLIENT_ID": about["client_id"],
@@ -99,7 +102,13 @@ def _synced(database: Database, port: int, processes: int, *, empty: bool = Fals
     rows = database.value(f"select total_events from tds_sync_runs where id = '{plan}'")
     assert rows == ITEMS, rows
     calls = _ask(port, "GET", "/_/calls")["calls"] - before
-    return {"per_second": rows / seconds, "seconds": seconds, "calls": calls, "wal_bytes": cost.wal_bytes / rows, "pg_us": cost.cpu_seconds * 1e6 / rows}
+    return {
+        "per_second": rows / seconds,
+        "seconds": seconds,
+        "calls": calls,
+        "wal_bytes": cost.wal_bytes / rows,
+        "pg_us": cost.cpu_seconds * 1e6 / rows,
+    }
 
 
 def _warming(database: Database, plan: str) -> float:
@@ -109,5 +118,3 @@ def _warming(database: Database, plan: str) -> float:
         f"""select min("timestamp" - execution_time_ms * interval '1 ms') from tds_sync_logs where sync_run_id = '{plan}'"""
     )
     return max(0.0, (first - started).total_seconds())
-
-

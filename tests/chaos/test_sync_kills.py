@@ -74,7 +74,9 @@ def test_a_full_sync_that_is_killed_again_and_again_ends_with_the_same_rows(caps
         chance = random.Random(int(os.environ.get("SEED", "0")) or 6)
         try:
             authorization = f"Bearer {OWNER}"
-            status, _, started = stack.ask("POST", "/sync/manual", body=b'{"mode": "full", "entity_type": "product"}', authorization=authorization)
+            status, _, started = stack.ask(
+                "POST", "/sync/manual", body=b'{"mode": "full", "entity_type": "product"}', authorization=authorization
+            )
             assert status == 202, started
             for _ in range(KILLS):
                 time.sleep(chance.uniform(0.02, 0.4))
@@ -93,7 +95,9 @@ def test_a_full_sync_that_is_killed_again_and_again_ends_with_the_same_rows(caps
             wanted = {key: row["last_modified_time"] for key, row in zoho.rows("product").items()}
             assert stands(stack.sql).keys() == wanted.keys()
             assert check.plan_faults(stack.database_url) == []
-            (pages,) = stack.sql("select count(*) from tds_sync_logs where sync_run_id is not null and source_entity_id like 'page %'")[0]
+            (pages,) = stack.sql(
+                "select count(*) from tds_sync_logs where sync_run_id is not null and source_entity_id like 'page %'"
+            )[0]
             assert pages >= ITEMS // 200
             with capsys.disabled():
                 asked = sum(call.path.endswith("/items") for call in zoho.calls)

@@ -472,6 +472,17 @@ def test_a_fire_that_nobody_has_begun_is_not_begun_during_a_pause(make, at, stor
     assert (fires.fire().rung, story()) == (0, [[0, "missed"]])
 
 
+def test_a_fire_that_nobody_has_begun_is_not_rung_again_while_its_schedule_is_switched_off(make, at, story):
+    make()
+    at(NOON)
+    fires.fire()
+    schedules.change("mine", {"enabled": False})
+    at(NOON + 2 * MINUTE)
+    assert (fires.fire().rung, story()) == (0, [[0, "due"]])
+    schedules.change("mine", {"enabled": True})
+    assert fires.fire().rung == 1
+
+
 def test_a_run_by_hand_is_fired_at_once_also_during_a_pause(make, at, story, queue):
     make()
     schedules.pause("mine", {})

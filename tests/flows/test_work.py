@@ -486,6 +486,17 @@ def test_a_worker_that_runs_out_of_time_rings_for_the_rest(sql, trial, monkeypat
     assert rung == ["shards"]
 
 
+def test_a_stage_over_its_slo_raises_one_alert_until_it_is_over(sql, trial, turn_clock):
+    submit(a_stage(shards=2) | {"slo_ms": 60_000})
+    assert plans.watch() == 0
+    turn_clock(timedelta(seconds=61))
+    assert plans.watch() == plans.watch() == 1
+    assert sql("select alert_type, resolved from tds_alerts") == [["stage_over_slo", False]]
+    work.work()
+    assert plans.watch() == 0
+    assert sql("select resolved from tds_alerts") == [[True]]
+
+
 def test_progress_is_read_from_the_lanes(sql, trial):
     plan = submit(a_stage(shards=100, concurrency=2))
     lane = take()

@@ -14,12 +14,13 @@ from pg8000.exceptions import DatabaseError
 from pg8000.native import to_statement
 
 from common import db, entities
-from common.stores import pages, records, seen_ids
+from common.stores import pages, records, refetches, seen_ids, standing
 from tests.house.tree import ROOT, calls, parsed
 
 READ = ("all", "one", "value", "run")
 # Prepared as they are rendered for each entity.
-TEMPLATES = {"records.lock", "records.apply", "records.lines", "seen_ids.missing"}
+TEMPLATES = {"records.lock", "records.apply", "records.lines", "seen_ids.missing", "standing.counts"}
+TEMPLATES |= {"refetches.ask_for_details", "refetches.ask_for_moved"}
 TEMPLATES |= {f"pages.{name}" for name in ("probe", "moved", "load", "lock", "write", "lines")}
 WHOLE, TEXT = {20, 21, 23}, {25, 1042, 1043, 705}
 TYPES = {
@@ -51,7 +52,24 @@ def reads() -> Iterator[Read]:
                 names = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
                 if names:
                     shape = ast.unparse(call.args[0]) if verb in {"all", "one"} else ""
-                    yield Read(module, verb, shape, names[0], {str(keyword.arg) for keyword in call.keywords})
+                    yield Read(module, verb, shape, names[0], {name for keyword in call.keywords for name in given(keyword, tree)})
+
+
+def given(keyword: ast.keyword, tree: ast.Module) -> set[str]:
+    """The parameters that a keyword gives: its name, or the keys of the dict that the module's function `**key(...)` returns."""
+    if keyword.arg is not None:
+        return {keyword.arg}
+    called = keyword.value.func.id if isinstance(keyword.value, ast.Call) and isinstance(keyword.value.func, ast.Name) else ""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == called:
+            return {
+                key.value
+                for each in ast.walk(node)
+                if isinstance(each, ast.Dict)
+                for key in each.keys
+                if isinstance(key, ast.Constant)
+            }
+    return {"what nobody can tell"}
 
 
 def columns(url: str, statement: str) -> list[tuple[str, int]]:
@@ -83,8 +101,14 @@ def statements() -> dict[str, str]:
     found = {name: text for name, text in db.queries().items() if name not in TEMPLATES}
     for entity in entities.every():
         lock, apply = records.rendered(entity)
-        found |= {f"lock {entity.label}": lock, f"apply {entity.label}": apply, f"missing {entity.label}": seen_ids.rendered(entity)}
+        found |= {
+            f"lock {entity.label}": lock,
+            f"apply {entity.label}": apply,
+            f"missing {entity.label}": seen_ids.rendered(entity),
+        }
         found |= {f"{name} a page of {entity.label}": text for name, text in pages.rendered(entity).items()}
+        found |= {f"{name} of {entity.label}": text for name, text in refetches.rendered(entity).items()}
+        found[f"counts of {entity.label}"] = standing.rendered(entity)
     return found
 
 

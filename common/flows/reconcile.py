@@ -1,0 +1,203 @@
+"""Reconcile: compare entities with their source between full syncs, repair what differs, and tell how much is equal.
+
+It is a plan: for each entity a comparison, and its whole list where the comparison asks for that; then the single records
+that must be read by id, and a last count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from common import db, entities, log, settings
+from common.db import Transaction
+from common.errors import Invalid, Unavailable
+from common.flows import fires, plans, stages, work
+from common.flows.status import limit_of
+from common.rules import comparison
+from common.rules.entity import Entity
+from common.rules.http import Request
+from common.rules.plan import Reader
+from common.rules.urgency import Urgency
+from common.sources.zoho import named
+from common.stores import configuration, schedules, statistics
+from common.stores import plans as plan_store
+from common.stores.statistics import Statistic
+
+MODES = ("cheapest", "full")
+FIELDS = frozenset({"entities", "mode"})
+NAME = "reconciliation"
+TIMEBOX = timedelta(hours=3)
+SHARD_TIMEOUT = timedelta(hours=1)  # a comparison is one shard of many calls, and goes on where it stopped
+PRIORITY = {"scheduled": 7, "manual": 3}
+REASONS = ("missing", "drift")
+MOST_DAYS, CAUSE_DAYS = 90, 30
+NOT_CONNECTED = "no source is connected: set ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET and ZOHO_REFRESH_TOKEN"
+
+
+def by_schedule(schedule: str, slot: datetime) -> dict[str, Any]:
+    """Start the comparison that a schedule asks for, once per slot: arguments {"entities": [label], "mode": "cheapest"}."""
+    plan = None
+    with db.transaction("worker") as tx:
+        arguments = schedules.begin(tx, schedule, slot)
+        if arguments is None:
+            return {"success": True, "message": "This slot was begun before."}
+        faults = None if _is_connected() else NOT_CONNECTED
+        asked = _asked({key: value for key, value in arguments.items() if key in FIELDS})
+        if isinstance(asked, list):
+            faults = "; ".join(f"{fault['pointer']} {fault['message']}" for fault in asked)
+        if faults or isinstance(asked, list):
+            rung = schedules.finish(tx, schedule, slot, ok=False, message=faults)
+        else:
+            plan = _start(tx, *asked, provenance="scheduled", by=f"schedule {schedule}")
+            rung = schedules.attach(tx, schedule, slot, UUID(plan)) or []
+    fires.ring_for(rung)
+    if plan is None:
+        return {"success": False, "message": faults}
+    work.call_for_more()
+    return {"success": True, "plan_id": plan}
+
+
+def by_hand(asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Start what an operator asks for: 202 with the plan to watch.
+
+    Raises: Invalid, with a pointer to each fault; Unavailable, when no source is connected.
+    """
+    wanted = _asked(asked)
+    if isinstance(wanted, list):
+        message = "The comparison cannot be started as asked."
+        raise Invalid(message, errors=wanted)
+    if not _is_connected():
+        message = f"Nothing can be compared: {NOT_CONNECTED}."
+        raise Unavailable(message, retry_after_seconds=60)
+    with db.transaction("worker") as tx:
+        plan = _start(tx, *wanted, provenance="manual", by=str(log.field("operator")))
+    work.call_for_more()
+    labels = [entity.label for entity in wanted[0]]
+    return 202, {"success": True, "message": "The comparison has begun.", "plan_id": plan, "entities": labels, "mode": wanted[1]}
+
+
+def _is_connected() -> bool:
+    return bool(settings.load().zoho_refresh_token)
+
+
+def _asked(given: Mapping[str, Any]) -> tuple[list[Entity], str] | list[dict[str, str]]:
+    """Which entities in which mode, or what is wrong with what was asked."""
+    reader = Reader()
+    reader.unknown(given, FIELDS, "")
+    every = [entity for entity in entities.every() if entity.pull is not None]
+    labels = given.get("entities")
+    found: dict[str, Entity] = {}
+    if labels is None or labels == "all":
+        found = {entity.label: entity for entity in every}
+    elif not isinstance(labels, list) or not 1 <= len(labels) <= len(every):
+        reader.fault("/entities", f"must be a list of 1 to {len(every)} entities")
+    else:
+        for position, label in enumerate(labels):
+            entity = named(label, {}, every) if isinstance(label, str) else None
+            if entity is None:
+                reader.fault(f"/entities/{position}", f"must be one of {', '.join(sorted(each.label for each in every))}")
+            else:
+                found[entity.label] = entity
+    mode = given.get("mode", "cheapest")
+    if mode not in MODES:
+        reader.fault("/mode", f"must be one of {', '.join(MODES)}")
+    return reader.faults or (sorted(found.values(), key=lambda entity: entity.rank), str(mode))
+
+
+def _start(tx: Transaction, found: Sequence[Entity], mode: str, *, provenance: str, by: str) -> str:
+    values = configuration.all_values(tx)
+    urgency = str(Urgency.INTERACTIVE if provenance == "manual" else Urgency.REPAIR)
+    definition = {
+        "name": NAME + (f" of {found[0].path}" if len(found) == 1 else ""),
+        "priority": PRIORITY[provenance],
+        "stages": _stages(found, mode, urgency=urgency, calls=values["reconcile.refetch_calls"]),
+        "constraints": {
+            "timebox_ms": int(TIMEBOX.total_seconds() * 1000),
+            "shard_timeout_ms": int(SHARD_TIMEOUT.total_seconds() * 1000),
+        },
+    }
+    plan = str(plan_store.add(tx, plans.drafted(definition, submitted_by=by, is_ours=True)))
+    stages.open_next(tx, plan)
+    log.info("reconciliation.started", plan=plan, entities=[entity.label for entity in found], mode=mode, by=by)
+    return plan
+
+
+def _stages(found: Sequence[Entity], mode: str, *, urgency: str, calls: int) -> list[dict[str, Any]]:
+    shared = {"source": "zoho", "urgency": urgency, "provenance": "reconciliation"}
+    made: list[dict[str, Any]] = []
+    lists = []
+    for entity in found:
+        compare, whole = f"compare {entity.path}", f"list {entity.path}"
+        made.append(
+            {
+                "id": compare,
+                "kind": "reconcile.compare",
+                "concurrency": 1,
+                "config": {"entity": entity.label, "mode": mode, **shared},
+            }
+        )
+        config = {"entity": entity.label, "run": str(uuid4()), "mode": "full", "since": None, "on_demand": True, **shared}
+        made.append({"id": whole, "kind": "sync.pages", "concurrency": 3, "dependencies": [compare], "config": config})
+        lists.append(whole)
+    by_id = {"run": None, "calls": calls, "entities": [entity.label for entity in found], "reasons": list(REASONS), **shared}
+    made.append({"id": "refetch", "kind": "sync.refetch", "concurrency": 1, "dependencies": lists, "config": by_id})
+    made.append({"id": "close", "kind": "reconcile.close", "concurrency": 1, "dependencies": ["refetch"], "config": shared})
+    return made
+
+
+# Watching ----------------------------------------------------------------------------------------------------------
+
+
+def overview(request: Request) -> dict[str, Any]:
+    """The last comparison of each entity, the score of all of them, and why records drifted; ?history=days&entity=&limit=.
+
+    Raises: Invalid.
+    """
+    faults = []
+    days, entity = request.arguments.get("history", ""), request.arguments.get("entity") or None
+    if days and not (days.isascii() and days.isdigit() and 1 <= int(days[:5]) <= MOST_DAYS):
+        faults.append({"pointer": "/history", "message": f"must be a whole number of days from 1 to {MOST_DAYS}"})
+    if entity is not None and entity not in entities.by_label():
+        faults.append({"pointer": "/entity", "message": f"must be one of {', '.join(sorted(entities.by_label()))}"})
+    if faults:
+        message = "The statistics cannot be shown as asked."
+        raise Invalid(message, errors=faults)
+    limit = limit_of(request)
+    with db.transaction("status", read_only=True) as tx:
+        latest = statistics.latest(tx)
+        causes = statistics.causes(tx, days=CAUSE_DAYS)
+        history = statistics.history(tx, days=int(days), entity=entity, limit=limit) if days else None
+    points = comparison.score({each.entity_type: each.match_percentage for each in latest if each.match_percentage is not None})
+    shown: dict[str, Any] = {
+        "overall_score": points,
+        "status": comparison.named(points),
+        "entities": {each.entity_type: _shown(each) for each in latest if entity is None or each.entity_type == entity},
+        "not_compared": sorted({each.label for each in entities.every() if each.pull} - {each.entity_type for each in latest}),
+        "causes": [each._asdict() for each in causes],
+        "causes_days": CAUSE_DAYS,
+    }
+    return shown | ({} if history is None else {"history": [_shown(each) for each in history]})
+
+
+def _shown(statistic: Statistic) -> dict[str, Any]:
+    """A comparison with the names of the origin's ComparisonResult."""
+    source = statistic.source_count
+    sums = ("source_sums", "local_sums")
+    shown = {
+        key: value
+        for key, value in statistic._asdict().items()
+        if key not in {"stage", "at", "plan", "is_complete", "entity_type", *sums}
+    }
+    names = [f"sum_{column}" for column in statistics.SUMMED]
+    return {
+        "entity_type": statistic.entity_type,
+        **shown,
+        "plan_id": statistic.plan,
+        "started_at": statistic.at,
+        "difference": None if source is None or statistic.local_count is None else source - statistic.local_count,
+        "requires_sync": statistic.recommendation != "no_sync_needed",
+        **{side: dict(zip(names, getattr(statistic, side) or (), strict=False)) or None for side in sums},
+    }
