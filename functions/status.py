@@ -6,7 +6,7 @@ from typing import Any
 
 from common.auth import Role
 from common.edge import Route, flask_answer, routed
-from common.flows import schedules, status, sync_status
+from common.flows import schedules, statistics, status, sync_status
 
 handle = routed(
     Route("GET", "/queue/stats", Role.VIEWER, lambda _: status.queue()),
@@ -20,6 +20,7 @@ handle = routed(
     Route("GET", "/api/tds/runs/{run}", Role.VIEWER, lambda _, run: sync_status.one(run)),
     Route("GET", "/api/tds/entities", Role.VIEWER, lambda _: sync_status.every_entity()),
     Route("GET", "/api/tds/cursors", Role.VIEWER, lambda _: sync_status.cursors()),
+    Route("GET", "/api/tds/statistics", Role.VIEWER, statistics.overview),
 )
 
 

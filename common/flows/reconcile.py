@@ -1,4 +1,4 @@
-"""Reconcile: compare entities with their source between full syncs, repair what differs, and tell how much is equal.
+"""Reconcile: compare entities with their source between full syncs, and repair what differs.
 
 It is a plan: for each entity a comparison, and its whole list where the comparison asks for that; then the single records
 that must be read by id, and a last count.
@@ -15,16 +15,13 @@ from common import db, entities, log, settings
 from common.db import Transaction
 from common.errors import Invalid, Unavailable
 from common.flows import fires, plans, stages, work
-from common.flows.status import limit_of
-from common.rules import comparison
 from common.rules.entity import Entity
-from common.rules.http import Request
 from common.rules.plan import Reader
 from common.rules.urgency import Urgency
 from common.sources.zoho import named
-from common.stores import configuration, schedules, statistics
+from common.stores import configuration, schedules
 from common.stores import plans as plan_store
-from common.stores.statistics import Statistic
+from common.stores.schedules import Rung
 
 MODES = ("cheapest", "full")
 FIELDS = frozenset({"entities", "mode"})
@@ -33,13 +30,13 @@ TIMEBOX = timedelta(hours=3)
 SHARD_TIMEOUT = timedelta(hours=1)  # a comparison is one shard of many calls, and goes on where it stopped
 PRIORITY = {"scheduled": 7, "manual": 3}
 REASONS = ("missing", "drift")
-MOST_DAYS, CAUSE_DAYS = 90, 30
 NOT_CONNECTED = "no source is connected: set ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET and ZOHO_REFRESH_TOKEN"
 
 
 def by_schedule(schedule: str, slot: datetime) -> dict[str, Any]:
     """Start the comparison that a schedule asks for, once per slot: arguments {"entities": [label], "mode": "cheapest"}."""
     plan = None
+    rung: Sequence[Rung] = ()
     with db.transaction("worker") as tx:
         arguments = schedules.begin(tx, schedule, slot)
         if arguments is None:
@@ -52,7 +49,7 @@ def by_schedule(schedule: str, slot: datetime) -> dict[str, Any]:
             rung = schedules.finish(tx, schedule, slot, ok=False, message=faults)
         else:
             plan = _start(tx, *asked, provenance="scheduled", by=f"schedule {schedule}")
-            rung = schedules.attach(tx, schedule, slot, UUID(plan)) or []
+            schedules.attach(tx, schedule, slot, UUID(plan))
     fires.ring_for(rung)
     if plan is None:
         return {"success": False, "message": faults}
@@ -146,58 +143,3 @@ def _stages(found: Sequence[Entity], mode: str, *, urgency: str, calls: int) -> 
     made.append({"id": "refetch", "kind": "sync.refetch", "concurrency": 1, "dependencies": lists, "config": by_id})
     made.append({"id": "close", "kind": "reconcile.close", "concurrency": 1, "dependencies": ["refetch"], "config": shared})
     return made
-
-
-# Watching ----------------------------------------------------------------------------------------------------------
-
-
-def overview(request: Request) -> dict[str, Any]:
-    """The last comparison of each entity, the score of all of them, and why records drifted; ?history=days&entity=&limit=.
-
-    Raises: Invalid.
-    """
-    faults = []
-    days, entity = request.arguments.get("history", ""), request.arguments.get("entity") or None
-    if days and not (days.isascii() and days.isdigit() and 1 <= int(days[:5]) <= MOST_DAYS):
-        faults.append({"pointer": "/history", "message": f"must be a whole number of days from 1 to {MOST_DAYS}"})
-    if entity is not None and entity not in entities.by_label():
-        faults.append({"pointer": "/entity", "message": f"must be one of {', '.join(sorted(entities.by_label()))}"})
-    if faults:
-        message = "The statistics cannot be shown as asked."
-        raise Invalid(message, errors=faults)
-    limit = limit_of(request)
-    with db.transaction("status", read_only=True) as tx:
-        latest = statistics.latest(tx)
-        causes = statistics.causes(tx, days=CAUSE_DAYS)
-        history = statistics.history(tx, days=int(days), entity=entity, limit=limit) if days else None
-    points = comparison.score({each.entity_type: each.match_percentage for each in latest if each.match_percentage is not None})
-    shown: dict[str, Any] = {
-        "overall_score": points,
-        "status": comparison.named(points),
-        "entities": {each.entity_type: _shown(each) for each in latest if entity is None or each.entity_type == entity},
-        "not_compared": sorted({each.label for each in entities.every() if each.pull} - {each.entity_type for each in latest}),
-        "causes": [each._asdict() for each in causes],
-        "causes_days": CAUSE_DAYS,
-    }
-    return shown | ({} if history is None else {"history": [_shown(each) for each in history]})
-
-
-def _shown(statistic: Statistic) -> dict[str, Any]:
-    """A comparison with the names of the origin's ComparisonResult."""
-    source = statistic.source_count
-    sums = ("source_sums", "local_sums")
-    shown = {
-        key: value
-        for key, value in statistic._asdict().items()
-        if key not in {"stage", "at", "plan", "is_complete", "entity_type", *sums}
-    }
-    names = [f"sum_{column}" for column in statistics.SUMMED]
-    return {
-        "entity_type": statistic.entity_type,
-        **shown,
-        "plan_id": statistic.plan,
-        "started_at": statistic.at,
-        "difference": None if source is None or statistic.local_count is None else source - statistic.local_count,
-        "requires_sync": statistic.recommendation != "no_sync_needed",
-        **{side: dict(zip(names, getattr(statistic, side) or (), strict=False)) or None for side in sums},
-    }

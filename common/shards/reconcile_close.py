@@ -49,7 +49,7 @@ def run(shards: range, context: Context) -> Ran:  # noqa: ARG001 - there is one
     def effect(tx: Transaction) -> None:
         organization = settings.load().zoho_organization_id
         found = statistics.of_plan(tx, plan_)
-        comparisons.settle(tx, organization, {each.entity_type for each in found})
+        comparisons.settle(tx, organization, [entities.by_label()[label] for label in {each.entity_type for each in found}])
         for each in statistics.of_plan(tx, plan_):
             if each.id in told:
                 _proven(tx, each, *told[each.id], organization)
@@ -68,6 +68,7 @@ def _proven(tx: Transaction, statistic: Statistic, source: Figures, served_at: d
     message = None if is_equal or left else "it still differs after the repair"
     comparisons.restate(
         tx,
+        entity,
         [statistic.id],
         calls=statistic.calls + 1 + by_id,
         verified_at=served_at if is_equal else None,

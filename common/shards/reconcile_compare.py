@@ -88,7 +88,7 @@ class _Comparison:
         self._repair = Repair(entity, self._organization, self.statistic, plan=plan_, horizon=self._horizon)
 
     def _begin(self, tx: Transaction) -> None:
-        comparisons.settle(tx, self._organization, [self._entity.label])
+        comparisons.settle(tx, self._organization, [self._entity])
         count = statistics.whole(tx, self._entity, self._organization).rows
         stage = self._context.stage
         cursor = runs.cursors(tx).get(self._entity.label)

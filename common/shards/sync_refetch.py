@@ -69,7 +69,7 @@ def run(shards: range, context: Context) -> Ran:
 
 def ended(tx: Transaction, _: Stage, *, ok: bool) -> None:  # noqa: ARG001 - what was read was read
     """The calls are over: what had drifted and was read again is repaired."""
-    comparisons.settle(tx, settings.load().zoho_organization_id)
+    comparisons.settle(tx, settings.load().zoho_organization_id, entities.every())
 
 
 def _at_once(labels: list[str] | None) -> dict[str, int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from common import entities, log
+from common import log
 from common.db import Transaction
 from common.rules.bisection import Figures
 from common.rules.comparison import ALERT_BELOW, MISSING_THERE, ComparisonResult, Counts, cause, compared
@@ -87,11 +87,11 @@ def _tell(tx: Transaction, entity: Entity, result: ComparisonResult, counts: Cou
     )
 
 
-def restate(tx: Transaction, ids: Iterable[int], **news: object) -> None:
-    """Count again what comparisons that are over have found; `news`: fields of Ended that are otherwise by now."""
+def restate(tx: Transaction, entity: Entity, ids: Iterable[int], **news: object) -> None:
+    """Count again what comparisons of an entity that are over have found; `news`: fields of Ended that are otherwise by now."""
     for statistic in statistics.by_ids(tx, ids):
         if statistic.finished_at is not None:
-            conclude(tx, statistic.id, entities.by_label()[statistic.entity_type], replace(_ended(statistic), **news))  # type: ignore[arg-type]
+            conclude(tx, statistic.id, entity, replace(_ended(statistic), **news))  # type: ignore[arg-type]
 
 
 def _ended(statistic: Statistic) -> Ended:
@@ -110,11 +110,12 @@ def _ended(statistic: Statistic) -> Ended:
     )
 
 
-def settle(tx: Transaction, organization: str, labels: Iterable[str] | None = None) -> None:
-    """Close the drifts that have been repaired since they were found, and count again what they are of."""
-    wanted = statistics.with_open_drifts(tx) if labels is None else set(labels)
-    for label in sorted(wanted):
-        restate(tx, statistics.settle(tx, entities.by_label()[label], organization))
+def settle(tx: Transaction, organization: str, every: Iterable[Entity]) -> None:
+    """Close the drifts of these entities that have been repaired since they were found, and count again what they are of."""
+    are_open = statistics.with_open_drifts(tx)
+    for entity in sorted(every, key=lambda each: each.label):
+        if entity.label in are_open:
+            restate(tx, entity, statistics.settle(tx, entity, organization))
 
 
 def after_list(
@@ -126,7 +127,7 @@ def after_list(
     `since`: the source's clock when it began. What the source changed after `horizon` is no drift, as the next incremental
     sync would have brought it; None: this was the first list, and nothing is. `calls`: those made for the comparison's sake.
     """
-    settle(tx, organization, [entity.label])
+    settle(tx, organization, [entity])
     method = "full" if calls else "seen_ids"
     statistic = statistics.begin(tx, entity, plan, stage, method, run=run)
     corrected = statistics.of_run(tx, entity, organization, run, since=since, horizon=horizon) if horizon else []

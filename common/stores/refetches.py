@@ -68,9 +68,14 @@ def claim(tx: Transaction, organization: str, at_once: Mapping[str, int], only: 
     `only`: for these reasons.
     """
     return tx.all(
-        Claimed, "refetches.claim", organization=organization, at_once=encoding.rows(dict(at_once)), most=MOST_ATTEMPTS, lease=LEASE,
+        Claimed,
+        "refetches.claim",
+        organization=organization,
+        at_once=encoding.rows(dict(at_once)),
+        most=MOST_ATTEMPTS,
+        lease=LEASE,
         reasons=_reasons(only),
-    )  # fmt: skip
+    )
 
 
 def done(tx: Transaction, organization: str, token: int, entity: str, ids: Sequence[str]) -> set[str]:

@@ -90,6 +90,10 @@ class LastList(NamedTuple):
     hours_ago: float | None
 
 
+class _Open(NamedTuple):
+    entity_type: str
+
+
 class _Known(NamedTuple):
     id: str
     is_quarantined: bool
@@ -105,8 +109,10 @@ def begin(
     tx: Transaction, entity: Entity, plan: str, stage: int, method: str, *, local_count: int | None = None, run: str | None = None
 ) -> int:
     """The comparison of this stage; the same one when it is taken up again."""
-    given = {"plan": plan, "stage": stage, "method": method, "local_count": local_count, "run": run}
-    return int(tx.value("statistics.begin", entity=entity.label, **given))
+    found = tx.value(
+        "statistics.begin", entity=entity.label, plan=plan, stage=stage, method=method, local_count=local_count, run=run
+    )
+    return int(found)
 
 
 def found(tx: Transaction, statistic: int) -> Found:
@@ -242,7 +248,7 @@ def of_run(
     """What a run that began at `since` corrected here of what the source had changed before `horizon`: (id, kind, changed at)."""
     first = f"{max(0, int(since.timestamp())) & 0xFFFFFFFF:08x}-0000-0000-0000-000000000000"  # ids of the trail begin with the time
     rows, _ = tx.statement(
-        rendered(entity, "of_run"),
+        rendered(entity)["of_run"],
         {
             "organization": organization, "entity": entity.label, "run": run, "from": first, "horizon": horizon,
             "version_keys": encoding.rows(list(entity.version_keys)), "telling": encoding.rows(telling(entity)),
@@ -253,7 +259,7 @@ def of_run(
 
 def days(tx: Transaction, entity: Entity, organization: str) -> list[tuple[date, Figures]]:
     """Our live records by the day the source made them. Those of which no day is known are left out."""
-    rows, _ = tx.statement(rendered(entity, "days"), {"organization": organization})
+    rows, _ = tx.statement(rendered(entity)["days"], {"organization": organization})
     found: list[tuple[date, Figures]] = []
     for day, count, sums in rows:
         try:
@@ -265,37 +271,37 @@ def days(tx: Transaction, entity: Entity, organization: str) -> list[tuple[date,
 
 def whole(tx: Transaction, entity: Entity, organization: str, *, since: datetime | None = None) -> Figures:
     """Our live records, all of them or those that the source changed after `since`."""
-    ((count, sums),), _ = tx.statement(rendered(entity, "whole"), {"organization": organization, "since": since})
+    ((count, sums),), _ = tx.statement(rendered(entity)["whole"], {"organization": organization, "since": since})
     return _figures(entity, count, sums)
 
 
 def versions(tx: Transaction, entity: Entity, organization: str, ids: Sequence[str]) -> dict[str, Version]:
     """What stands here of these records, deleted ones among them."""
-    rows, _ = tx.statement(rendered(entity, "versions"), {"organization": organization, "ids": encoding.rows(list(ids))})
+    rows, _ = tx.statement(rendered(entity)["versions"], {"organization": organization, "ids": encoding.rows(list(ids))})
     return {row[0]: Version(row[0], row[1], row[2], tuple(row[3]), row[4]) for row in rows}
 
 
 def documents(tx: Transaction, entity: Entity, organization: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The rows of the list that these records were last read from."""
-    rows, _ = tx.statement(rendered(entity, "documents"), {"organization": organization, "ids": encoding.rows(list(ids))})
+    rows, _ = tx.statement(rendered(entity)["documents"], {"organization": organization, "ids": encoding.rows(list(ids))})
     return dict(rows)
 
 
 def live_within(tx: Transaction, entity: Entity, organization: str, span: Span) -> list[str]:
     """Ids of live records that the source made within these days."""
-    rows, _ = tx.statement(rendered(entity, "live_within"), {"organization": organization, "first": span.first, "last": span.last})
+    rows, _ = tx.statement(rendered(entity)["live_within"], {"organization": organization, "first": span.first, "last": span.last})
     return [row[0] for row in rows]
 
 
 def distrust(tx: Transaction, entity: Entity, organization: str, ids: Sequence[str]) -> None:
     """These were changed on our side only: what is read next is to be written, whatever it says."""
     if ids:
-        tx.statement(rendered(entity, "distrust"), {"organization": organization, "ids": encoding.rows(list(ids))})
+        tx.statement(rendered(entity)["distrust"], {"organization": organization, "ids": encoding.rows(list(ids))})
 
 
 def settle(tx: Transaction, entity: Entity, organization: str) -> list[int]:
     """Close the drifts of an entity that have been repaired since they were found; the comparisons that they are of."""
-    rows, _ = tx.statement(rendered(entity, "settle"), {"organization": organization, "entity": entity.label})
+    rows, _ = tx.statement(rendered(entity)["settle"], {"organization": organization, "entity": entity.label})
     return [row[0] for row in rows]
 
 
@@ -306,7 +312,7 @@ def read_by_id(tx: Transaction, statistic: int) -> int:
 
 def with_open_drifts(tx: Transaction) -> set[str]:
     """Entities with drifts that are not repaired."""
-    return set(tx.all(str, "statistics.with_open_drifts"))
+    return {row.entity_type for row in tx.all(_Open, "statistics.with_open_drifts")}
 
 
 def _figures(entity: Entity, count: int, sums: Sequence[Decimal]) -> Figures:
@@ -314,13 +320,25 @@ def _figures(entity: Entity, count: int, sums: Sequence[Decimal]) -> Figures:
 
 
 @functools.cache
-def rendered(entity: Entity, name: str) -> str:
-    """A statement of an entity; only names from its file go into it."""
+def rendered(entity: Entity) -> dict[str, str]:
+    """The statements of an entity by name; only names from its file go into them."""
     columns = SUMMED if entity.pull and entity.pull.sums else ()
     sums = ", ".join(f"coalesce(sum(d.{column}), 0)" for column in columns)
-    return (
-        queries()[f"statistics.{name}"]
-        .replace("@table@", entity.table)
-        .replace("@day_sums@", f"array[{sums}]::numeric[]")
-        .replace("@amounts@", f"array[{', '.join(f'd.{column}' for column in columns)}]::numeric[]")
-    )
+    parts = {
+        "@table@": entity.table,
+        "@sums@": f"array[{sums}]::numeric[]",
+        "@amounts@": f"array[{', '.join(f'd.{column}' for column in columns)}]::numeric[]",
+    }
+    found = {
+        "of_run": queries()["statistics.of_run"],
+        "days": queries()["statistics.days"],
+        "whole": queries()["statistics.whole"],
+        "versions": queries()["statistics.versions"],
+        "documents": queries()["statistics.documents"],
+        "live_within": queries()["statistics.live_within"],
+        "distrust": queries()["statistics.distrust"],
+        "settle": queries()["statistics.settle"],
+    }
+    for part, said in parts.items():
+        found = {name: text.replace(part, said) for name, text in found.items()}
+    return found

@@ -96,6 +96,7 @@ with incoming as materialized (
      cross join lateral (
            select case when (v.was).detail_hash <> '' then coalesce((v.was).list_document, '{}') || coalesce((v.was).detail_document, '{}')
                        else coalesce((v.was).detail_document, '{}') || coalesce((v.was).list_document, '{}') end as document
+            offset 0  -- once a row; it would be put together anew for every key
            ) stood
      cross join lateral (
            select jsonb_object_agg(n.key, stood.document -> n.key) as old_value, jsonb_object_agg(n.key, n.value) as new_value,

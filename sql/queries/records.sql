@@ -98,8 +98,10 @@ with incoming as materialized (
            c.old_value, c.new_value, c.changed_fields, 'tidemark', :provenance::public.tds_source_type, case when w.is_event then w.event end
       from written w
      cross join lateral (
+           -- || reads it out of its storage, and offset 0 does so once: for every key anew it would cost more than all the rest.
            select case when (w.was).detail_hash = '' then coalesce((w.was).detail_document, '{}') || coalesce((w.was).list_document, '{}')
-                       else (w.was).detail_document end as document
+                       else (w.was).detail_document || '{}' end as document
+            offset 0
            ) stood
      cross join lateral (
            select jsonb_object_agg(k.key, stood.document -> k.key) as old_value, jsonb_object_agg(k.key, w.document -> k.key) as new_value,

@@ -127,12 +127,12 @@ select a.entity_id, case when a.operation = 'create' then 'missing_here'
 
 -- name: days
 -- Live records by the day on which the source made them, in its own words and time zone, with what it sums.
-select left(coalesce(d.list_document, d.detail_document) ->> 'created_time', 10) as day, count(*), @day_sums@
+select left(coalesce(d.list_document, d.detail_document) ->> 'created_time', 10) as day, count(*), @sums@
   from erp.@table@ d where d.organization_id = :organization and d.deleted_at is null group by 1;
 
 -- name: whole
 -- Live records, all of them or those changed after a moment, with what the source sums.
-select count(*), @day_sums@
+select count(*), @sums@
   from erp.@table@ d
  where d.organization_id = :organization and d.deleted_at is null
    and (:since::timestamptz is null or d.source_modified_at > :since::timestamptz);

@@ -21,6 +21,7 @@ READ = ("all", "one", "value", "run")
 # Prepared as they are rendered for each entity.
 TEMPLATES = {"records.lock", "records.apply", "records.lines", "seen_ids.missing", "standing.counts"}
 TEMPLATES |= {"refetches.ask_for_details", "refetches.ask_for_moved"}
+TEMPLATES |= {f"statistics.{name}" for name in ("of_run", "days", "whole", "versions", "documents", "live_within", "distrust", "settle")}
 TEMPLATES |= {f"pages.{name}" for name in ("probe", "moved", "load", "lock", "write", "lines")}
 WHOLE, TEXT = {20, 21, 23}, {25, 1042, 1043, 705}
 TYPES = {
@@ -109,6 +110,7 @@ def statements() -> dict[str, str]:
         found |= {f"{name} a page of {entity.label}": text for name, text in pages.rendered(entity).items()}
         found |= {f"{name} of {entity.label}": text for name, text in refetches.rendered(entity).items()}
         found[f"counts of {entity.label}"] = standing.rendered(entity)
+        found |= {f"{name} for statistics of {entity.label}": text for name, text in statistics.rendered(entity).items()}
     return found
 
 
