@@ -8,7 +8,9 @@ from typing import Any
 from common.edge import Route, flask_answer, routed
 from common.flows import work
 
-handle = routed(Route("POST", "/tasks/shards", "task", lambda request: asdict(work.work(empty=work.body_empty(request.body)))))
+handle = routed(
+    Route("POST", "/tasks/shards", "task", lambda request: asdict(work.work(empty=work.body_empty(request.body), beside=1)))
+)
 
 
 def main(request: Any) -> Any:

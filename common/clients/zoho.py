@@ -35,6 +35,7 @@ class Page(NamedTuple):
     has_more: bool  # there is a page after this one that must be read
     served_at: datetime  # by the source's clock
     took_ms: float
+    records: list[Any] | None = None  # the list as orjson decoded it; None where it could not
     filter_ignored: bool = False  # rows came that are older than was asked for, though the source promises a filter
 
 
@@ -98,6 +99,7 @@ def page(
         has_more=has_more and not (is_walk and is_older),
         served_at=heard.served_at,
         took_ms=heard.took_ms,
+        records=None if heard.said.is_exact else heard.said.document[pull.key],
         filter_ignored=filter_ignored,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from common.rules import plan as rules
 from common.rules import shard as shard_rules
 from common.rules.http import Request
 from common.rules.progress import Stage, Whole, whole
-from common.stores import alerts, lanes, plans, shard_failures
+from common.stores import alerts, lanes, plans, runs, shard_failures
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 SHOWN = 50
@@ -340,9 +341,9 @@ def act(verb: str, identifier: str) -> dict[str, Any]:
     check_enabled()
     plan = str(id_of(identifier))
     actor = log.field("operator")
-    with db.transaction("worker") as tx:
-        lanes.lock(tx, plan)
-        locked = plans.lock(tx, plan)
+
+    def write(tx: db.Transaction) -> str:
+        locked = _locked(tx, plan)
         if locked is None:
             message = f"There is no plan {plan}."
             raise Unknown(message)
@@ -356,6 +357,9 @@ def act(verb: str, identifier: str) -> dict[str, Any]:
             stop(tx, plan, target, f"by {actor}")
         else:
             _go_on(tx, locked, verb, target)
+        return target
+
+    target = db.replayed(write, "worker")
     if target == "running":
         work.call_for_more(most=work.FIRST_RINGS)
     elif target != "paused":
@@ -364,21 +368,30 @@ def act(verb: str, identifier: str) -> dict[str, Any]:
     return {"plan_id": plan, "status": target}
 
 
+def _locked(tx: db.Transaction, plan: str) -> plans.Locked | None:
+    """A plan with all that workers lock of it, in their order."""
+    lanes.lock(tx, plan)
+    shard_failures.lock(tx, plan)
+    plans.lock_open(tx, plan)
+    return plans.lock(tx, plan)
+
+
 def _go_on(tx: db.Transaction, locked: plans.Locked, verb: str, target: str) -> None:
     timebox = None
     if verb == "retry":
         constraints = locked.definition.get("constraints") or {}
         timebox = timedelta(milliseconds=constraints.get("timebox_ms", rules.TIMEBOX_MS))
         shard_failures.revive(tx, locked.id)
+        lanes.cut_again(tx, locked.id)
         plans.reopen(tx, locked.id)
+        runs.reopen(tx, locked.id)
     plans.set_status(tx, locked.id, target, None, timebox)
     if target == "running":
         stages.open_next(tx, locked.id)
 
 
 def stop(tx: db.Transaction, plan: str, status_: str, reason: str) -> None:
-    """End a plan before its time: whoever holds a part of it may write nothing more."""
-    lanes.lock(tx, plan)
+    """End a plan before its time: whoever holds a part of it may write nothing more. The caller has locked all of it."""
     lanes.revoke(tx, plan)
     shard_failures.revoke(tx, plan)
     for row in plans.progress(tx, plan):
@@ -390,7 +403,6 @@ def stop(tx: db.Transaction, plan: str, status_: str, reason: str) -> None:
             kind = shards.find(row.kind)
             if hasattr(kind, "ended"):
                 kind.ended(tx, stage, ok=False)
-    plans.lock(tx, plan)
     stages.end(tx, plan, status_, reason)
 
 
@@ -400,12 +412,17 @@ def stop_overdue(limit: int = 20) -> int:
         overdue = plans.overdue(tx, limit)
         stranded = plans.stranded(tx, limit)
     for plan in overdue:
-        with db.transaction("worker") as tx:
-            stop(tx, plan, "failed", "its timebox is over")
+        db.replayed(functools.partial(_stop_if_overdue, plan), "worker")
     for plan, no in stranded:
         with db.transaction("worker") as tx:
             stages.settle(tx, plan, no)
     return len(overdue) + len(stranded)
+
+
+def _stop_if_overdue(plan: str, tx: db.Transaction) -> None:
+    # It may have ended since it was looked up, or have been given more time.
+    if _locked(tx, plan) is not None and plans.is_overdue(tx, plan):
+        stop(tx, plan, "failed", "its timebox is over")
 
 
 def watch(limit: int = 20) -> int:
@@ -437,13 +454,16 @@ def replay(identifier: str) -> tuple[int, dict[str, Any]]:
     if found is None:
         message = f"There is no plan {plan}."
         raise Unknown(message)
+    if found.undoes is not None:
+        message = "This plan took back what another did, and does nothing by itself: replay the other, or roll it back again."
+        raise Conflict(message)
     return _begun(drafted(found.definition, submitted_by=str(log.field("operator"))))
 
 
 def rollback(identifier: str) -> tuple[int, dict[str, Any]]:
     """Take back what a plan did: a plan of its own, the stages in reverse.
 
-    Raises: Conflict, when it is not over, has been superseded by a later one, or does what cannot be taken back.
+    Raises: Conflict, when it is not over, has been superseded by a later one or is taken back already, or does what cannot be.
     """
     check_enabled()
     plan = str(id_of(identifier))
@@ -455,6 +475,9 @@ def rollback(identifier: str) -> tuple[int, dict[str, Any]]:
         raise Unknown(message)
     if found.status not in ("succeeded", "failed", "cancelled", "aborted"):
         message = f"The plan is {found.status}: stop it before it is rolled back."
+        raise Conflict(message)
+    if found.undoes is not None:
+        message = "This plan took back what another did: replay the other to have that done again."
         raise Conflict(message)
     if superseded:
         message = "A later plan of this name has succeeded: rolling this one back would undo half of that."
@@ -476,6 +499,11 @@ def _reversed(definition: dict[str, Any]) -> dict[str, Any]:
 
 def _begun(draft: plans.Draft) -> tuple[int, dict[str, Any]]:
     with db.transaction("worker") as tx:
+        if draft.undoes is not None:
+            plans.lock(tx, draft.undoes)  # two operators may want the same
+            if plans.is_taken_back(tx, draft.undoes):
+                message = "Another plan takes this one back already, or has done so."
+                raise Conflict(message)
         plan = str(plans.add(tx, draft))
         opened = stages.open_next(tx, plan)
     work.call_for_more(most=min(opened, work.FIRST_RINGS))

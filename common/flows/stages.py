@@ -1,6 +1,7 @@
 """What opens and what ends stages and plans: each in the transaction of whoever was last to do something there.
 
-Locks are taken in the order lanes, stage, plan, by everybody.
+Locks are taken in the order lanes, failed shards, stages, plan, by everybody; only who ends a stage drops its other lanes
+later than that, so whoever locks all lanes of a plan runs again when the two meet.
 """
 
 from __future__ import annotations

@@ -144,6 +144,7 @@ def _start(
     tx: Transaction, mode: str, labels: list[str], *, provenance: str, by: str, priority: int, force: bool = False
 ) -> str | None:
     """Begin a sync; its plan. None when all of it is under way."""
+    runs.queue_up(tx)
     values = configuration.all_values(tx)
     cursors = {label: cursor.cursor for label, cursor in runs.cursors(tx).items() if cursor.cursor}
     found = rules.parts(

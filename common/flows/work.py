@@ -6,10 +6,12 @@ are the chunk's effects, its leaves and its failures written, and the stage ende
 
 from __future__ import annotations
 
+import contextvars
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -51,21 +53,33 @@ class Report:
     lost: int = 0
     rang: int = 0
 
+    def add(self, other: Report) -> None:
+        """What another lane of the same call did."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
-def work(*, empty: int = 0, holder: str = "shards") -> Report:
-    """Work through whatever lanes there are.
+
+def work(*, empty: int = 0, holder: str = "shards", beside: int = 0) -> Report:
+    """Work through whatever lanes there are, `beside` more of them at once: while one waits, another reads or writes.
 
     `empty` calls in a row before this one got nothing done although there seemed to be work: after ten of them nobody
     is rung any more, and tick looks again.
     Raises: Unavailable, when the database is: leases lapse, and the next call goes on from what was reported.
     """
     current = settings.load()
-    worker = Worker(time.monotonic() + current.function_timeout_seconds.total_seconds() * SHARE, current.shard_kinds, holder)
-    while time.monotonic() < worker.until and worker.take_turn():
-        pass
-    worker.report.rang = call_for_more(0 if worker.report.chunks else empty + 1)
-    seal.seal_all(worker.until)
-    return worker.report
+    until = time.monotonic() + current.function_timeout_seconds.total_seconds() * SHARE
+    first = Worker(until, current.shard_kinds, holder)
+    if first.take_turn(is_first=True):
+        others = [Worker(until, current.shard_kinds, holder) for _ in range(beside)]
+        with ThreadPoolExecutor(max(1, beside), thread_name_prefix="lane") as threads:
+            started = [threads.submit(contextvars.copy_context().run, each.go) for each in others]
+            first.go()
+        for each, ended in zip(others, started, strict=True):
+            ended.result()
+            first.report.add(each.report)
+    first.report.rang += call_for_more(0 if first.report.chunks else empty + 1)
+    seal.seal_all(until)
+    return first.report
 
 
 def call_for_more(empty: int = 0, most: int = MOST_RINGS) -> int:
@@ -73,6 +87,8 @@ def call_for_more(empty: int = 0, most: int = MOST_RINGS) -> int:
     if empty > MOST_EMPTY:
         log.error("work.stalled", calls=empty)
         return 0
+    if empty:
+        most = 1  # many for each of many that found nothing would be a storm
     with db.transaction("worker") as tx:
         free = lanes.free(tx)
     count = min(free.now, most)
@@ -92,8 +108,16 @@ class Worker:
         self._kinds = kinds
         self._holder = holder
 
-    def take_turn(self) -> bool:
-        """Work on one lane, or on one shard that failed before; False when there is nothing to take."""
+    def go(self) -> None:
+        """Turn after turn, until nothing is left to take or the time is up."""
+        while time.monotonic() < self.until and self.take_turn():
+            pass
+
+    def take_turn(self, *, is_first: bool = False) -> bool:
+        """Work on one lane, or on one shard that failed before; False when there is nothing to take.
+
+        The first of a call rings for others, and lasts for one chunk only.
+        """
         with db.transaction("worker") as tx:
             lanes.queue_up(tx)
             taken = shard_failures.take(tx, lease=LEASE, kinds=self._kinds)
@@ -104,9 +128,9 @@ class Worker:
             return False
         if lane is not None:
             self.report.lanes += 1
-            if self.report.lanes == 1:
+            if is_first:
                 self.report.rang += call_for_more(most=FAN)
-            _LaneTurn(self, lane, found, self._holder).go()
+            _LaneTurn(self, lane, found, self._holder, seconds=0.0 if is_first else TURN_SECONDS).go()
         elif taken is not None:
             _Healing(self, taken, found, self._holder).go()
         return True
@@ -150,8 +174,9 @@ def _wait(attempt: int) -> timedelta:
 class _LaneTurn:
     """A lane while it is ours."""
 
-    def __init__(self, worker: Worker, lane: Lane, work_: Work, holder: str) -> None:
+    def __init__(self, worker: Worker, lane: Lane, work_: Work, holder: str, *, seconds: float) -> None:
         self._worker = worker
+        self._seconds = seconds
         self._lane = lane
         self._work = work_
         self._context = _context(lane, work_, worker.until, holder, self._beat)
@@ -251,7 +276,7 @@ class _LaneTurn:
             self._size = rules.next_chunk(
                 len(span), took, longest=current.hxo_autosplit_p95_ms, factor=current.hxo_autosplit_factor
             )  # fmt: skip
-        is_over = time.monotonic() - self._started > TURN_SECONDS or time.monotonic() >= self._worker.until
+        is_over = time.monotonic() - self._started > self._seconds or time.monotonic() >= self._worker.until
         digests = _digests(self._context.hash, span, ran)
         peaks = merkle.peaks(self._context.hash, span.start, digests)
 
@@ -357,6 +382,8 @@ class _Healing:
                 raise Lost
             if ran.effect is not None:
                 ran.effect(tx)
+            if ran.more and plans.goes_on(tx, self._taken.plan, self._taken.stage, self._taken.shard):
+                lanes.add_one(tx, self._taken.plan, self._taken.stage)
             return stages.settle(tx, self._taken.plan, self._taken.stage)
 
         opened = db.replayed(write, "worker")
@@ -370,10 +397,17 @@ class _Healing:
         log.error(
             "shard.failed", plan=taken.plan, stage=self._work.id, shard=taken.shard, code=failure.code, attempt=taken.attempts + 1
         )
-        with db.transaction("worker") as tx:
+
+        def write(tx: Transaction) -> None:
+            # In the order of everybody else: what is counted stands in the plan's row, and who settles has the stage first.
+            if not shard_failures.hold(tx, taken):
+                return
+            plans.lock_stage(tx, taken.plan, taken.stage)
             said = shard_failures.fail(tx, taken, failure, wait=_wait(taken.attempts + 1), most=MOST_ATTEMPTS)
             if said == "dead":
                 stages.settle(tx, taken.plan, taken.stage)
+
+        db.replayed(write, "worker")
         self._worker.report.chunks += 1
         self._worker.report.failed += 1
 

@@ -69,14 +69,17 @@ class Page:
         return [_storable(text) for text in texts] if "\\u" in self.text else texts
 
 
-def read(entity: Entity, text: str, key: str, served_at: datetime) -> Page:
+def read(entity: Entity, text: str, key: str, served_at: datetime, records: Sequence[Any] | None = None) -> Page:
     """The page `text`, whose rows stand at `key`, as the source served it at `served_at`.
+
+    `records` are those rows, if orjson has decoded them before; noise is taken out of them.
 
     Rows of the other entity that shares the list are left out: a list of contacts may have both kinds.
 
     Raises: Invalid, when it is not JSON with a list at that key; an empty page and a broken one must never look alike.
     """
-    records = _records(text, key)
+    if records is None:
+        records = _records(text, key)
     page = Page(text, key, records)
     is_clean = not any(hint in text for hint in (keys.NOISE_SUFFIX, *keys.NOISE))
     names = set() if is_clean else set().union(*(record for record in records if isinstance(record, dict)))

@@ -63,11 +63,12 @@ class Said(NamedTuple):
     retry_after: int | None  # seconds, when it was told
     budget: Budget
     served_at: datetime | None  # by the source's clock
+    is_exact: bool  # fractions in the document are Decimal
 
 
 def understood(answer: Answer, *, exact: bool = False) -> Said:
     """What `answer` says. With `exact`, fractions are Decimal; without, floats, which is several times as fast."""
-    document, trouble = _document(answer, exact=exact)
+    document, trouble, is_exact = _document(answer, exact=exact)
     verdict = _verdict(answer.status, document.get("code"))
     code, message = document.get("code"), str(document.get("message") or "")[:WORDS]
     return Said(
@@ -81,21 +82,32 @@ def understood(answer: Answer, *, exact: bool = False) -> Said:
             resets_in=_whole(answer.headers.get("x-rate-limit-reset"), most=LONGEST_WAIT),
         ),
         served_at=_moment(answer.headers.get("date")),
+        is_exact=is_exact,
     )
 
 
-def _document(answer: Answer, *, exact: bool) -> tuple[dict[str, Any], str]:
-    """The body's JSON object, and why there is none."""
+def _document(answer: Answer, *, exact: bool) -> tuple[dict[str, Any], str, bool]:
+    """The body's JSON object, why there is none, and whether its fractions are Decimal."""
     body = answer.body
     try:
         # Beyond 64 bits orjson turns an integer, which may be an id, into a float.
-        document = encoding.loads(body) if exact or BEYOND_64_BITS.search(body) else orjson.loads(body)
+        is_exact = exact or BEYOND_64_BITS.search(body) is not None
+        document, is_exact = (encoding.loads(body), True) if is_exact else _decoded(body)
     except ValueError:
         kind = "HTML" if body.lstrip()[:1] == b"<" else "nothing" if not body.strip() else "broken JSON"
-        return {}, f"it answered {kind} with status {answer.status}"
+        return {}, f"it answered {kind} with status {answer.status}", exact
     if not isinstance(document, dict):
-        return {}, f"it answered no object with status {answer.status}"
-    return document, ""
+        return {}, f"it answered no object with status {answer.status}", exact
+    return document, "", is_exact
+
+
+def _decoded(body: bytes) -> tuple[Any, bool]:
+    try:
+        return orjson.loads(body), False
+    except ValueError:
+        if b"\\u" not in body:
+            raise
+        return encoding.loads(body), True  # half of a surrogate pair: a bad name must not cost its whole page
 
 
 def _verdict(status: int, code: Any) -> Verdict:

@@ -112,9 +112,8 @@ class _Comparison:
     def _asking(self) -> dict[str, Any]:
         return {"urgency": Urgency(self._config["urgency"]), "until": self._context.until}
 
-    def _called(self) -> None:
-        """A call was made, and what it said was written: go on from here, whoever does."""
-        self._state["calls"] += 1
+    def _keep(self) -> None:
+        """What was said is written: go on from here, whoever does. Before the next call, or one call a function gets nowhere."""
         self._context.beat(self._state)
 
     def ended(self, method: str, **more: Any) -> Ended:
@@ -142,13 +141,15 @@ class _Comparison:
         """
         if "page" not in self._state:
             self._state["page"], self._state["since"] = self._window()
+            self._keep()
         most = max(FEWEST_WINDOW_PAGES, int(WINDOW_SHARE * self._list_pages))
         since = datetime.fromisoformat(self._state["since"]) if self._state["since"] else None
         while self._state["page"] and self._state["page"] <= most:
             page = self._client.page(self._entity, self._state["page"], since=since, **self._asking)
             self._repair.merge(page)
             self._state["page"] = self._state["page"] + 1 if page.has_more else 0
-            self._called()
+            self._state["calls"] += 1
+            self._keep()
         return not self._state["page"]
 
     def _window(self) -> tuple[int, str | None]:
@@ -171,7 +172,7 @@ class _Comparison:
     def _told(self, arguments: dict[str, str]) -> tuple[Figures, datetime] | None:
         """What the source counts and sums; None when it does not."""
         total = self._client.total(self._entity, arguments=arguments, **self._asking)
-        self._called()
+        self._state["calls"] += 1
         if total is None:
             return None
         sums = (total.sum_total, total.sum_balance)
@@ -189,6 +190,7 @@ class _Comparison:
             self._state["bisection"] = Bisection.begun(
                 told[0], share=float(self._values["reconcile.budget_share"]), has_sums=has_sums
             ).kept()
+            self._keep()
         return _figures(self._state["root"]["there"])
 
     def _search(self, root: Figures) -> Ended:
@@ -218,32 +220,32 @@ class _Comparison:
             else:
                 self._read(step, bisection)
             self._state["bisection"] = bisection.kept()
-            self._context.beat(self._state)
+            self._keep()
 
     def _read(self, step: Read, bisection: Bisection) -> None:
         """Read every record of a range, repair what differs, and ask by id for what is only here."""
-        _, figures = bisection.pending[-1]
-        ids: set[str] = set()
-        sums = [Decimal()] * len(SUMMED)
-        number = 0
-        has_more = True
-        while has_more:
-            number += 1
+        stage = self._context.stage
+        leaf = self._state.setdefault("leaf", {"page": 1, "rows": 0, "sums": ["0"] * len(SUMMED)})
+        while leaf["page"]:
+            number = leaf["page"]
             page = self._client.page(self._entity, number, since=None, arguments=_created(step.span), **self._asking)
-            for version in self._repair.merge(page):
-                if version.id not in ids:
-                    sums = [total + (amount or 0) for total, amount in zip(sums, version.amounts, strict=True)]
-                ids.add(version.id)
-            has_more = page.has_more
-            self._called()
+            # Ranges do not overlap, so whatever is seen in any of them counts for all.
+            versions = self._repair.merge(page, seen_as=(stage.no, bisection.spent + number))
+            amounts = zip(leaf["sums"], zip(*(each.amounts for each in versions), strict=True), strict=True) if versions else ()
+            leaf["sums"] = [str(Decimal(total) + sum(each or 0 for each in column)) for total, column in amounts] or leaf["sums"]
+            leaf["rows"] += len(versions)
+            leaf["page"] = number + 1 if page.has_more else 0
+            leaf["calls"] = number
+            self._state["calls"] += 1
+            self._keep()
         with db.transaction("worker") as tx:
-            only_here = [
-                each for each in statistics.live_within(tx, self._entity, self._organization, step.span) if each not in ids
-            ]
+            only_here = statistics.live_within(tx, self._entity, self._organization, step.span, plan=stage.plan, stage=stage.no)
             self._repair.ask_for(tx, only_here, of=self._state["local_count"])
-        bisection.read(number)
-        if bisection.has_sums and figures.sums is not None and len(ids) == figures.rows and tuple(sums) != figures.sums:
+        _, figures = bisection.pending[-1]
+        bisection.read(leaf["calls"])
+        if figures.sums is not None and leaf["rows"] == figures.rows and tuple(map(Decimal, leaf["sums"])) != figures.sums:
             bisection.has_sums = False  # its own rows come to something else, in another currency perhaps
+        del self._state["leaf"]
 
     # Where it does not
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from common import entities, log, lookup, settings
 from common.db import Transaction
-from common.errors import Invalid, Replayable
+from common.errors import Invalid, Replayable, SourceRefused
 from common.rules import merkle
 from common.rules.entity import Entity
 from common.rules.shard import Context, Ran, Stage
@@ -102,8 +102,11 @@ class _Repeated(Invalid):
 
 
 def failed(error: Exception) -> bool | None:
-    """What an error of a page says of those after it: a source that repeats itself has nothing more to say."""
-    return False if isinstance(error, _Repeated) else None
+    """What an error of a page says of those after it: a source that repeats itself, or refuses, is not asked on and on.
+
+    Should the page go well after all, and say that there are more, they are read then.
+    """
+    return False if isinstance(error, _Repeated | SourceRefused) else None
 
 
 def _counted(tx: Transaction, context: Context, entity: Entity, page: Any, merged: Merged) -> None:
@@ -180,6 +183,12 @@ def ended(tx: Transaction, stage: Stage, *, ok: bool) -> None:
         )
     if entity.lines is not None and entity.pull is not None and entity.pull.has_detail and not entity.pull.whole:
         refetches.ask_for_details(tx, organization, entity, values["sync.details"])
+
+
+def _most_missing(entity: Entity, rows: int, missing: int, *, share: float) -> int:
+    if not rows and entity.pull is not None and not (entity.pull.has_detail or entity.pull.bulk):
+        return 0  # the list that says so is the only one that could be asked whether it is true
+    return max(FEWEST_MISSING, int(share * (rows + missing)))
 
 
 def _look_for(tx: Transaction, stage: Stage, entity: Entity, missing: list[str], *, most: int) -> None:

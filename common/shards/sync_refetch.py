@@ -84,15 +84,33 @@ def _at_once(labels: list[str] | None) -> dict[str, int]:
 def _read(client: Any, entity: Entity, ids: list[str], urgency: Urgency, until: float) -> Any:
     """The records, from the list where they cannot be read by id."""
     if entity.pull is None or entity.pull.has_detail or entity.pull.bulk:
-        return client.details(entity, ids, urgency=urgency, until=until)
+        read = client.details(entity, ids, urgency=urgency, until=until)
+        return read if len(ids) == 1 or not read.missing else _confirmed(client, entity, read, urgency, until)
     found: dict[str, Any] = {}
     for number in range(1, MOST_PAGES + 1):
         page = client.page(entity, number, since=None, urgency=urgency, until=until)
         rows = {str(row.get(entity.id_keys[0])): row for row in page.rows}
         found |= {identifier: rows[identifier] for identifier in ids if identifier in rows}
+        if number == 1 and not page.rows:
+            return client.Read({}, [], page.served_at)  # that all of them are gone is not believed
         if not page.has_more:
             return client.Read(found, [identifier for identifier in ids if identifier not in found], page.served_at)
     return client.Read(found, [], page.served_at)
+
+
+def _confirmed(client: Any, entity: Entity, read: Any, urgency: Urgency, until: float) -> Any:
+    """What an answer about many says of those it leaves out, if that is true of the first of them; else each is asked for."""
+    found, missing = dict(read.found), []
+    for position, identifier in enumerate(read.missing):
+        try:
+            single = client.details(entity, [identifier], urgency=urgency, until=until)
+        except Unavailable:
+            break  # what is known is worth keeping; the others are claimed again
+        if position == 0 and single.missing:
+            return read
+        found |= single.found
+        missing += single.missing
+    return client.Read(found, missing, read.served_at)
 
 
 def _version(
@@ -121,7 +139,8 @@ def _version(
         path=(),
         operation="update",
         stamp=stamp,
-        settled=stamp is not None and served_at >= stamp + SETTLED,
+        # A record that never says when it changed is as it was served: else its own reading would ask for it to be read again.
+        settled=served_at >= stamp + SETTLED if stamp is not None else not entity.version_keys,
         observed=served_at,
         hash=keys.content_hash(record, entity.version_keys),
         tied=False,

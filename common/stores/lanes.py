@@ -83,6 +83,16 @@ def cut(tx: Transaction, plan: str, stage: int, ranges: Sequence[tuple[int, int]
     tx.run("lanes.cut", plan=plan, stage=stage, ranges=encoding.rows([list(range_) for range_ in ranges]))
 
 
+def cut_again(tx: Transaction, plan: str) -> int:
+    """Make lanes for what nobody has reported of the failed stages of a plan; how many."""
+    return tx.run("lanes.cut_again", plan=plan)
+
+
+def add_one(tx: Transaction, plan: str, stage: int) -> None:
+    """Open-ended: see to it that there is a lane, for whoever asks what comes next."""
+    tx.run("lanes.add_one", plan=plan, stage=stage)
+
+
 def lock(tx: Transaction, plan: str) -> None:
     """Lock every lane of a plan."""
     tx.run("lanes.lock", plan=plan)
@@ -99,6 +109,6 @@ def drop(tx: Transaction, plan: str, stage: int) -> None:
 
 
 def free(tx: Transaction, kinds: Sequence[str] = ()) -> Free:
-    """What could be begun."""
+    """What could be begun, as far as there are permits."""
     found = tx.one(Free, "lanes.free", kinds=encoding.rows(list(kinds)))
     return found or Free(0, None)

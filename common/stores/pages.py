@@ -59,8 +59,11 @@ def merge(
     provenance: str,
     run: UUID,
     careful: bool = False,
+    records: Sequence[Any] | None = None,
 ) -> Merged:
     """Merge the rows at `key` of the answer `page`, which the source served at `served_at` by its own clock.
+
+    `records` are those rows, if orjson has decoded them before: a fifth of what Python does here.
 
     `careful` reads every row in Python, which is three times as slow, and takes whatever Postgres would refuse. What only
     looks odd is read carefully without being asked. There is no savepoint: a refusal costs the transaction, which is rare
@@ -72,7 +75,7 @@ def merge(
             NeedsCare, when Postgres refuses what is on it.
             Replayable, when others inserted some of the records meanwhile.
     """
-    found = pages.read(entity, page, key, served_at)
+    found = pages.read(entity, page, key, served_at, records)
     merging = _Merging(tx, entity, found, organization=organization, served_at=served_at, provenance=provenance, run=run)
     merging.merge(careful=careful)
     return merging.merged()

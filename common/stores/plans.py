@@ -189,6 +189,7 @@ class Definition(NamedTuple):
     priority: int
     definition: dict[str, Any]
     status: str
+    undoes: str | None
 
 
 def add(tx: Transaction, draft: Draft, plan: str | None = None) -> str | None:
@@ -228,6 +229,16 @@ def lock(tx: Transaction, plan: str) -> Locked | None:
 def lock_stage(tx: Transaction, plan: str, no: int) -> Open | None:
     """A stage, locked; None when it is not open."""
     return tx.one(Open, "plans.lock_stage", plan=plan, no=no)
+
+
+def lock_open(tx: Transaction, plan: str) -> None:
+    """Lock the open stages of a plan: after its lanes, before the plan itself."""
+    tx.run("plans.lock_open", plan=plan)
+
+
+def goes_on(tx: Transaction, plan: str, no: int, shard: int) -> bool:
+    """Open-ended: there is more beyond `shard`, which had been taken for the last; False when it had not."""
+    return tx.run("plans.goes_on", plan=plan, no=no, shard=shard) == 1
 
 
 def openable(tx: Transaction, plan: str) -> list[Openable]:
@@ -278,6 +289,11 @@ def reopen(tx: Transaction, plan: str) -> int:
 def overdue(tx: Transaction, limit: int) -> list[str]:
     """Plans whose timebox is over."""
     return [plan.id for plan in tx.all(Id, "plans.overdue", limit=limit)]
+
+
+def is_overdue(tx: Transaction, plan: str) -> bool:
+    """Whether the timebox of a plan is over, and the plan is not."""
+    return bool(tx.value("plans.is_overdue", plan=plan))
 
 
 def stranded(tx: Transaction, limit: int) -> list[Stranded]:
@@ -333,6 +349,11 @@ def progress(tx: Transaction, plan: str | None = None, *, unfinished: bool = Fal
 def definition(tx: Transaction, plan: str) -> Definition | None:
     """What was submitted."""
     return tx.one(Definition, "plans.definition", plan=plan)
+
+
+def is_taken_back(tx: Transaction, plan: str) -> bool:
+    """Whether another plan takes back what this one did, or has done so."""
+    return bool(tx.value("plans.is_taken_back", plan=plan))
 
 
 def is_superseded(tx: Transaction, plan: str) -> bool:

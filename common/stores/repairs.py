@@ -14,7 +14,7 @@ from common.rules import comparison
 from common.rules import pages as rules
 from common.rules.comparison import CHANGED, FEWEST_UNBELIEVED, MISSING_THERE, UNBELIEVED_SHARE, Facts, Version
 from common.rules.entity import Entity
-from common.stores import pages, refetches, statistics
+from common.stores import pages, refetches, seen_ids, statistics
 from common.stores.statistics import SUMMED, Drift
 
 
@@ -28,9 +28,10 @@ class Repair:
         self._plan = plan
         self._horizon = horizon
 
-    def merge(self, page: Any) -> list[Version]:
+    def merge(self, page: Any, *, seen_as: tuple[int, int] | None = None) -> list[Version]:
         """Write what is news on a page of a client, in a transaction of its own; the versions that the page has.
 
+        `seen_as`: the stage and the number under which its ids are remembered.
         Raises: Invalid, for a page that cannot be one.
         """
         key = str(self._entity.pull and self._entity.pull.key)
@@ -54,6 +55,8 @@ class Repair:
                 careful=careful,
             )
             self._note(tx, drifted, ours)
+            if seen_as is not None:
+                seen_ids.add(tx, self._plan, *seen_as, read.ids, rows=read.count)
 
         pages.replayed(work, "worker")
         return there

@@ -154,6 +154,16 @@ def finish_plan(tx: Transaction, plan: str, *, ok: bool, message: str | None) ->
     tx.run("runs.finish_plan", plan=plan, ok=ok, message=message)
 
 
+def queue_up(tx: Transaction) -> None:
+    """Wait for others who are starting a sync, and let others wait, until the transaction ends."""
+    tx.run("runs.queue_up")
+
+
+def reopen(tx: Transaction, plan: str) -> None:
+    """The plan is tried again: so are its runs that failed."""
+    tx.run("runs.reopen", plan=plan)
+
+
 def active(tx: Transaction) -> list[Active]:
     """The entities that a sync is at."""
     return tx.all(Active, "runs.active")

@@ -62,6 +62,16 @@ def beat(tx: Transaction, taken: Taken, lease: timedelta) -> bool:
     return tx.run("shard_failures.beat", **_key(taken), lease=lease) == 1
 
 
+def hold(tx: Transaction, taken: Taken) -> bool:
+    """Lock it, before its stage and its plan are; False when it was lost."""
+    return tx.run("shard_failures.hold", **_key(taken)) == 1
+
+
+def lock(tx: Transaction, plan: str) -> None:
+    """Lock every failed shard of a plan: after its lanes, before its stages and the plan itself."""
+    tx.run("shard_failures.lock", plan=plan)
+
+
 def heal(tx: Transaction, taken: Taken, digest: bytes) -> bool:
     """It went well; False when it was lost, and nothing of it may be written."""
     return tx.run("shard_failures.heal", **_key(taken), digest=digest.hex()) == 1

@@ -287,10 +287,10 @@ def documents(tx: Transaction, entity: Entity, organization: str, ids: Sequence[
     return dict(rows)
 
 
-def live_within(tx: Transaction, entity: Entity, organization: str, span: Span) -> list[str]:
-    """Ids of live records that the source made within these days."""
-    rows, _ = tx.statement(rendered(entity)["live_within"], {"organization": organization, "first": span.first, "last": span.last})
-    return [row[0] for row in rows]
+def live_within(tx: Transaction, entity: Entity, organization: str, span: Span, *, plan: str, stage: int) -> list[str]:
+    """Ids of live records that the source made within these days, and that no page of the stage had."""
+    given = {"organization": organization, "first": span.first, "last": span.last, "plan": plan, "stage": stage}
+    return [row[0] for row in tx.statement(rendered(entity)["live_within"], given)[0]]
 
 
 def distrust(tx: Transaction, entity: Entity, organization: str, ids: Sequence[str]) -> None:

@@ -1,301 +1,210 @@
-"""The demonstration: a stream of webhooks as rough as real ones, sent over HTTP, and an account of every single event.
+"""The demonstration: a full sync, webhooks as rough as real ones, an incremental sync, and a comparison that must end equal.
 
-It trusts nobody: what the answers said, what the database's counters say and what stands in the tables must agree.
+It trusts nobody: the stand-in knows what must stand, and every event and every record is accounted for.
 """
 
 from __future__ import annotations
 
-import collections
-import json
 import os
-import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from secrets import token_hex
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from common import db, lookup, settings
+from common import db, settings
 from common.errors import Unavailable
-from common.flows import receive
-from deploy.local.sender import Reply, Sender, surprises
-from deploy.local.zoho.emitter import Delivery, Emitter, Expected, Faults, newest
+from common.flows import receive, sync_status
+from deploy.bars import Bar, Bars, of_run
+from deploy.client import Api, Problem
+from deploy.local import account, comparison, source
+from deploy.local.zoho.kinds import KINDS
+from deploy.local.zoho.rounds import Round, read
 
 DELIVERIES = 2000
-CONNECTIONS = 16
-LOOK_SECONDS = 0.1
-LINE_SECONDS = 3.0  # between two lines where there is no terminal for a bar
-APPLY_SECONDS = 120.0
-SHOWN = 10
-STEP = Callable[[int], None]
-
-# One statement, one snapshot: whoever else sends meanwhile changes both sides alike.
-BOTH_SIDES = """
-select tidemark.total('received'), (select count(*) from public.tds_inbox_events),
-       tidemark.total('duplicate'), (select count(*) from tidemark.duplicates),
-       tidemark.total('quarantined'), (select count(*) from public.tds_inbox_events where validation_errors is not null),
-       tidemark.total('completed'), (select count(*) from public.tds_sync_queue where status = 'completed'),
-       tidemark.total('waiting'), (select count(*) from tidemark.ready_events)
+LOSS = 0.03
+LOOK_SECONDS = 0.25
+STALLED_SECONDS = 90.0  # without any progress, a sync is given up on
+# What must be read again before a comparison can be fair; details that only complete a record may come later.
+OPEN = """
+select count(*) from tidemark.refetches where reason in ('asked', 'ambiguous', 'hint', 'partial', 'missing') and attempts < 5
 """
-SIDES = ("received", "duplicate", "quarantined", "completed", "waiting")
-# Each number from a table of its own: an event that stood in two of them, or in none, would not add up.
-OURS = """
-with ours as materialized (
-    select id, validation_errors from public.tds_inbox_events where traceparent like :trace and received_at >= :since
-)
-select (select count(*) from ours),
-       (select count(*) from public.tds_sync_queue q join ours using (id) where q.status = 'completed'),
-       (select count(*) from ours where validation_errors is not null),
-       (select count(*) from tidemark.ready_events r join ours using (id)),
-       (select count(*) from public.tds_sync_queue q join ours using (id) where q.status not in ('completed', 'dead_letter')),
-       (select count(*) from public.tds_sync_queue q join ours using (id) where q.status = 'dead_letter'),
-       (select count(*) from tidemark.duplicates d join ours on ours.id = d.event_id)
-"""
-OUTCOMES = """
-select q.processing_result ->> 'outcome', count(*)
-  from public.tds_sync_queue q join public.tds_inbox_events i using (id)
- where i.traceparent like :trace and i.received_at >= :since and q.status = 'completed'
- group by 1
-"""
-UNAPPLIED = """
-select count(*) from public.tds_inbox_events i left join public.tds_sync_queue q using (id)
- where i.traceparent like :trace and i.received_at >= :since and i.processed_at is null
-   and coalesce(q.status <> 'dead_letter', true)
-"""
-STANDING = """
-select source_id, source_modified_at, deleted_at is not null
-  from erp.{table} where source_id in (select jsonb_array_elements_text(:ids::jsonb))
-"""
-
-
-class Rows(NamedTuple):
-    """How many events of the demonstration stand where."""
-
-    inbox: int
-    finished: int
-    quarantined: int
-    waiting: int
-    retrying: int
-    dead: int
-    duplicates: int
-
-
-@dataclass(frozen=True)
-class Account:
-    """Everything that is known after the stream, from all sides."""
-
-    deliveries: list[Delivery]
-    replies: list[Reply]
-    rows: Rows
-    outcomes: dict[str, int]
-    differences: dict[str, tuple[int, int]]  # by counter: what it grew by, and what its rows grew by
-    not_newest: list[str]
-    records: int
-    sending_seconds: float
-    seconds: float
-
-    @property
-    def expected(self) -> collections.Counter[Expected]:
-        """How many events were to end in which way."""
-        return collections.Counter(event.expected for delivery in self.deliveries for event in delivery.events)
-
-    @property
-    def sent_again(self) -> int:
-        """Events that were sent again because their answer was lost: each may have become a duplicate."""
-        return sum((reply.tries - 1) * len(reply.delivery.events) for reply in self.replies)
 
 
 def run() -> list[str]:
-    """Send, wait, account; what does not add up, in words. DEMO_SEED and DEMO_DELIVERIES choose another stream.
+    """Show it; what does not add up, in words. DEMO_SEED and DEMO_DELIVERIES choose another stream.
 
     Raises: OSError, when nobody answers; Unavailable, when the database does not.
     """
     console = Console(highlight=False)
     seed = int(os.environ.get("DEMO_SEED") or time.time())
     deliveries = int(os.environ.get("DEMO_DELIVERIES") or DELIVERIES)
-    console.print(f"\nDemonstration: {deliveries:,} deliveries as Zoho would make them, with what goes wrong (DEMO_SEED={seed}).")
-    account = _accounted(console, _emitter(seed), deliveries)
-    console.print(_table(account))
-    faults = _faults(account)
-    console.print(_verdict(account) if not faults else "[bold red]This does not add up.[/]")
+    try:
+        return _shown(console, seed, deliveries)
+    except (_Stalled, Problem) as error:
+        return [str(error)]
+
+
+class _Stalled(Exception):
+    """A sync does not end; the message says which."""
+
+
+def _shown(console: Console, seed: int, count: int) -> list[str]:
+    """Raises: _Stalled; Problem, when a request is refused."""
+    url, began = settings.load().zoho_api_url, time.monotonic()
+    others = comparison.strangers()
+    console.print(f"\nDemonstration (DEMO_SEED={seed}). The source is a stand-in for Zoho, at {url}.")
+    console.print("\n1. A full sync: every list, page by page, no faster than Zoho allows.")
+    faults = _synced(console, "full", {label: len(source.ask(url, f"rows/{label}")) for label in KINDS})
+    console.print(f"\n2. {count:,} deliveries of webhooks as Zoho would make them, with what goes wrong.")
+    account_ = account.taken(console, _round(url, seed, count))
+    console.print(account.table(account_))
+    unaccounted = account.faults(account_)
+    if not unaccounted:
+        console.print(account.verdict(account_))
+    console.print("\n3. An incremental sync: it brings what nobody told us of, and reads again what only the source can tell.")
+    faults += unaccounted + _caught_up(console)
+    console.print("\n4. The comparison: every record of the source beside its row here.")
+    lines = comparison.compared(others)
+    console.print(comparison.table(lines))
+    faults += comparison.faults(lines)
+    _show_statistics(console)
+    if faults:
+        console.print("[bold red]This does not add up.[/]")
+    else:
+        records = sum(line.source for line in lines)
+        console.print(
+            f"[bold green]Source and database are equal[/]: all {records:,} records of {len(lines)} entities,"
+            f" after {time.monotonic() - began:.0f} s and {_calls(url):,} calls.{_left_out(others)}\n"
+        )
     return faults
 
 
-def _emitter(seed: int) -> Emitter:
+def _round(url: str, seed: int, count: int) -> Round:
+    """What happens at the source, and what it would send of that."""
     scheme, secret, _ = receive.secrets()[0]
-    return Emitter(seed, settings.load().zoho_organization_id, secret, scheme=scheme)
+    asked = {"seed": seed, "count": count, "secret": secret, "scheme": scheme, "loss": LOSS}
+    said = source.ask(url, "round", asked)
+    return Round([read(each) for each in said["sent"]], [read(each) for each in said["lost"]])
 
 
-def _accounted(console: Console, emitter: Emitter, count: int) -> Account:
-    deliveries = list(emitter.deliveries(count, Faults()))
-    run_id = token_hex(16)
-    ours = {"trace": f"00-{run_id}-%", "since": _read("select app_now()")[0][0]}
-    before = _both_sides()
-    began = time.perf_counter()
-    with _progress(console, "sent", count) as step:
-        replies = _send(deliveries, run_id, step)
-    sent = time.perf_counter() - began
-    expected = sum(event.expected in {Expected.STORED, Expected.QUARANTINED} for each in deliveries for event in each.events)
-    with _progress(console, "applied", expected) as step:
-        _wait_until_applied(ours, expected, step)
-    took = time.perf_counter() - began
-    after = _both_sides()
-    latest = newest(deliveries)
-    return Account(
-        deliveries=deliveries,
-        replies=replies,
-        rows=Rows(*_read(OURS, **ours)[0]),
-        outcomes={str(name): number for name, number in _read(OUTCOMES, **ours)},
-        differences={name: (after[name][0] - before[name][0], after[name][1] - before[name][1]) for name in SIDES},
-        not_newest=_not_newest(latest),
-        records=len(latest),
-        sending_seconds=sent,
-        seconds=took,
+def _calls(url: str) -> int:
+    return int(source.ask(url, "calls")["calls"])
+
+
+def _left_out(others: comparison.STRANGERS) -> str:
+    count = sum(map(len, others.values()))
+    return f" {count} records that the source never had are left out." if count else ""
+
+
+# Syncs --------------------------------------------------------------------------------------------------------------
+
+
+def _synced(console: Console, mode: str, totals: Mapping[str, int]) -> list[str]:
+    """Start a sync and watch its lists to their end; its details may take longer. What went wrong, in words.
+
+    Raises: _Stalled, Problem.
+    """
+    with Bars(console) as bars:
+        found = _watched(_started(mode), bars, totals)
+    parts = found["entities"]
+    seconds = max(part["duration_seconds"] or 0 for part in parts)
+    rows, pages = sum(part["total_events"] for part in parts), sum(part["pages"] for part in parts)
+    console.print(
+        f"  {rows:,} rows in {pages} pages, {sum(part['processed_events'] for part in parts):,} of them news, in {seconds} s."
     )
+    return [
+        f"the {mode} sync of {part['entity_type']} failed: {part['error_summary']}" for part in parts if part["status"] == "failed"
+    ]
 
 
-def _send(deliveries: list[Delivery], run_id: str, step: STEP) -> list[Reply]:
-    sender = Sender(settings.load().functions_url, CONNECTIONS, trace=run_id)
-    sender.start(deliveries)
-    try:
-        while not sender.is_done:
-            step(len(sender.replies))
-            time.sleep(LOOK_SECONDS)
-    finally:
-        sender.stop()
-    step(len(sender.replies))
-    return sender.replies
+def _started(mode: str) -> str:
+    # Forced: one that a schedule began a moment ago may have read a list before what happened since.
+    return str(Api().call("POST", "/sync/manual", {"mode": mode, "force": True})["run_id"])
 
 
-def _wait_until_applied(ours: dict[str, Any], expected: int, step: STEP) -> None:
-    until = time.monotonic() + APPLY_SECONDS
-    while time.monotonic() < until:
-        try:
-            left = int(_read(UNAPPLIED, **ours)[0][0])
-        except Unavailable:  # somebody may be restarting it: that is what they are invited to do
-            time.sleep(1)
-            continue
-        step(expected - left)
-        if not left:
-            return
+def _watched(run_: str, bars: Bars, totals: Mapping[str, int]) -> dict[str, Any]:
+    """Raises: _Stalled."""
+    patience = _Patience(run_)
+    while True:
+        found = _run(run_)
+        if found is not None:
+            bars.show(of_run(found, totals))
+            if all(part["completed_at"] for part in found["entities"]):
+                return found
+            patience.check(sum(part["pages"] for part in found["entities"]))
         time.sleep(LOOK_SECONDS)
 
 
-def _read(statement: str, **params: Any) -> list[list[Any]]:
-    with db.transaction("status", read_only=True) as tx:
-        return tx.statement(statement, params)[0]
+def _run(run_: str) -> dict[str, Any] | None:
+    try:
+        return sync_status.one(run_)
+    except Unavailable:  # somebody may be restarting it: that is what they are invited to do
+        return None
 
 
-def _both_sides() -> dict[str, tuple[int, int]]:
-    numbers = _read(BOTH_SIDES)[0]
-    return dict(zip(SIDES, zip(numbers[::2], numbers[1::2], strict=True), strict=True))
+def _caught_up(console: Console) -> list[str]:
+    """Sync until nothing is left that must be read again.
 
-
-def _not_newest(latest: dict[tuple[str, str], tuple[datetime, bool]]) -> list[str]:
-    """Records that do not stand at the newest version that was sent of them."""
-    stands: dict[tuple[str, str], tuple[datetime, bool]] = {}
-    for entity in (lookup.find("entities", name).ENTITY for name in lookup.names("entities")):
-        ids = json.dumps([identifier for label, identifier in latest if label == entity.label])
-        for identifier, at, is_gone in _read(STANDING.format(table=entity.table), ids=ids):
-            stands[entity.label, identifier] = (at, is_gone)
-    return [f"{label} {identifier}" for (label, identifier), state in latest.items() if stands.get((label, identifier)) != state]
-
-
-# What is shown ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _progress(console: Console, word: str, total: int) -> Iterator[STEP]:
-    """A bar on a terminal; elsewhere a line every few seconds."""
-    if console.is_terminal:
-        columns = (TextColumn(f"  {word:<8}"), BarColumn(40), MofNCompleteColumn())
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task(word, total=total)
-            yield lambda done: progress.update(task, completed=done)
-        return
-    next_line = time.monotonic() + LINE_SECONDS
-    last = 0
-
-    def step(done: int) -> None:
-        nonlocal next_line, last
-        last = done
-        if time.monotonic() >= next_line:
-            console.print(f"  {word} {done} of {total}")
-            next_line = time.monotonic() + LINE_SECONDS
-
-    yield step
-    console.print(f"  {word} {last} of {total}")
-
-
-def _table(account: Account) -> Table:
-    rows, expected = account.rows, account.expected
-    answers = sorted(reply.seconds * 1000 for reply in account.replies)
-    refused = sum(reply.status in {401, 403} for reply in account.replies)
-    table = Table("", "events", "", title=None)
-    table.columns[1].justify = "right"
-    events = sum(expected.values())
-    for name, number, note in (
-        ("sent", events, f"in {len(account.replies):,} requests"),
-        ("refused", refused, "not signed, or with another secret"),
-        ("received", rows.inbox, "new to us, and stored"),
-        ("duplicate", rows.duplicates, "known already"),
-        ("applied", account.outcomes.get("applied", 0), "written to their tables"),
-        ("unchanged", account.outcomes.get("unchanged", 0), "what stood said the same"),
-        ("superseded", account.outcomes.get("superseded", 0), "older than what stood"),
-        ("ambiguous", account.outcomes.get("ambiguous", 0), "only the source can tell; asked to be read again"),
-        ("quarantined", rows.quarantined, "kept, but no record of any shape we know"),
-        ("dead-lettered", rows.dead, "all attempts spent"),
-    ):
-        table.add_row(name, f"{number:,}", note)
-    table.add_section()
-    table.add_row("answered", f"{events / account.sending_seconds:,.0f}/s", "events, while they were sent")
-    table.add_row("applied", f"{events / account.seconds:,.0f}/s", "events, from the first one sent to the last one applied")
-    p99 = answers[int(len(answers) * 0.99)]
-    table.add_row("p50 / p99", f"{statistics.median(answers):.1f} / {p99:.1f}", "milliseconds to the answer")
-    return table
-
-
-def _faults(account: Account) -> list[str]:
-    """Everything that does not add up."""
-    rows, expected = account.rows, account.expected
-    faults = surprises(account.replies)[:SHOWN]
-    if len(account.replies) != len(account.deliveries):
-        faults.append(f"{len(account.deliveries)} deliveries were sent, {len(account.replies)} answered")
-    parts = rows.finished + rows.quarantined + rows.waiting + rows.retrying + rows.dead
-    if rows.inbox != parts:
-        faults.append(f"{rows.inbox} events stand in the inbox, but their states add up to {parts}: {rows}")
-    for name, wanted, found in (
-        ("stored", expected[Expected.STORED] + expected[Expected.QUARANTINED], rows.inbox),
-        ("finished", expected[Expected.STORED], rows.finished),
-        ("in quarantine", expected[Expected.QUARANTINED], rows.quarantined),
-        ("with an outcome", rows.finished, sum(account.outcomes.values())),
-    ):
-        if wanted != found:
-            faults.append(f"{wanted} events should be {name}, {found} are")
-    most = expected[Expected.DUPLICATE] + account.sent_again
-    if not expected[Expected.DUPLICATE] <= rows.duplicates <= most:
-        faults.append(f"{expected[Expected.DUPLICATE]} duplicates were sent (at most {most}), {rows.duplicates} are recorded")
-    for name, (counted, stood) in account.differences.items():
-        if counted != stood:
-            faults.append(f"the counter '{name}' grew by {counted}, its rows by {stood}")
-    if account.not_newest:
-        some = ", ".join(account.not_newest[:SHOWN])
-        faults.append(f"{len(account.not_newest)} records do not stand at their newest version: {some}")
+    Raises: _Stalled, Problem.
+    """
+    faults = _synced(console, "incremental", {})
+    with Bars(console) as bars:
+        before, patience = _open(), _Patience("what must be read again")
+        while left := _open():
+            bars.show([_again(before, left)])
+            patience.check(left)
+            if not _is_read_again():  # each sync may spend so many calls on it, and these have
+                _started("incremental")
+            time.sleep(LOOK_SECONDS)
+        bars.show([_again(before, 0)])
     return faults
 
 
-def _verdict(account: Account) -> str:
-    rows = account.rows
-    again = f" {account.sent_again} were sent again after a lost answer." if account.sent_again else ""
-    return (
-        f"[bold green]Every event is accounted for.[/] {rows.inbox:,} received = {rows.finished:,} finished"
-        f" + {rows.quarantined:,} in quarantine + {rows.waiting + rows.retrying} waiting + {rows.dead} dead letters;"
-        f" counters and rows agree; {rows.duplicates:,} duplicates changed nothing;"
-        f" all {account.records:,} records that have versions stand at their newest.{again}\n"
-    )
+def _again(before: int, left: int) -> Bar:
+    done = max(0, before - left)
+    return Bar("read again by id", done, max(before, 1), f"{done:,} of {before:,}", is_over=not left)
+
+
+def _open() -> int:
+    with db.transaction("status", read_only=True) as tx:
+        return int(tx.statement(OPEN, {})[0][0][0])
+
+
+def _is_read_again() -> bool:
+    """Whether a sync is at it."""
+    with db.transaction("status", read_only=True) as tx:
+        return bool(tx.statement("select exists (select from public.tds_sync_runs where completed_at is null)", {})[0][0][0])
+
+
+class _Patience:
+    """Waits as long as something moves."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._last: Any = None
+        self._until = 0.0
+
+    def check(self, state: Any) -> None:
+        """Raises: _Stalled, when `state` has been the same for too long."""
+        if state != self._last:
+            self._last, self._until = state, time.monotonic() + STALLED_SECONDS
+        elif time.monotonic() > self._until:
+            message = f"{self._name} has not moved for {STALLED_SECONDS:.0f} s"
+            raise _Stalled(message)
+
+
+# What Tidemark itself says ------------------------------------------------------------------------------------------
+
+
+def _show_statistics(console: Console) -> None:
+    """How far Tidemark itself thinks that it is in step."""
+    answer = Api().ask("GET", "/api/tds/statistics")
+    found = answer.body.get("entities") if answer.status == 200 and isinstance(answer.body, dict) else None  # noqa: PLR2004
+    if not found:
+        return
+    shown = Table("entity", "match", "method", "recommendation", title="What Tidemark says of itself (GET /api/tds/statistics)")
+    for each in found:
+        shown.add_row(*(str(each.get(key, "")) for key in ("entity_type", "match_percentage", "method", "recommendation")))
+    console.print(shown)

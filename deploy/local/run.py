@@ -1,4 +1,4 @@
-"""`make run`: everything on this machine, from nothing: Postgres, the task queue, every function, and a clock.
+"""`make run`: everything on this machine, from nothing: Postgres, the task queue, a source, every function, and a clock.
 
 It keeps all it needs in .tidemark/, starts nothing that outlives it, and touches no server but its own.
 """
@@ -25,6 +25,7 @@ from common import db, settings
 from common.errors import AppError
 from common.flows import migrate
 from deploy import environment
+from deploy.local import source
 from deploy.local.postgres import Cluster
 from deploy.local.processes import Failed, Interrupts, Processes, Stopped
 
@@ -36,6 +37,7 @@ READY_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 TICK_SECONDS = 60
 WORKERS = 2
+OWN_SOURCE = "\nNo demonstration: ZOHO_* name a source of your own, and it would write invented records beside yours."
 # What is made once and stays; the rest is worked out anew at each start.
 KEPT: Mapping[str, Callable[[], str]] = {
     "ADMIRAL_TOKEN": lambda: secrets.token_hex(24),
@@ -73,22 +75,32 @@ def _serve(processes: Processes) -> None:
         _say(f"Ended {left} processes that an earlier run had left behind.")
     listener = _listen(os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8080")
     queue = _listen("127.0.0.1", str(TASKS_PORT), is_said=False)
+    zoho = _listen("127.0.0.1", str(source.PORT), is_said=False)
     cluster = Cluster(state / "postgres")
     former = environment.load(state / "env")
-    variables = _variables(former, listener, queue, cluster)
+    stand_in = source.variables(zoho.getsockname()[1])
+    if source.is_brought(os.environ, stand_in, former):
+        stand_in = {}
+    variables = _variables(former, listener, queue, cluster) | stand_in
     environment.save(state / "env", variables)
     os.environ.update(variables)
+    port = zoho.getsockname()[1]
+    zoho.close()  # it binds the port itself
+    if stand_in:
+        source.start(processes, state, port, variables["ZOHO_ORGANIZATION_ID"])
     if variables["DATABASE_URL"] == cluster.url(NAME, NAME):
         _start_postgres(processes, cluster)
     _migrate(state)
     if former.get("FUNCTIONS_URL") != variables["FUNCTIONS_URL"]:
         _forget_rings()
     _start_functions(processes, listener, queue)
-    _wait_until_ready(processes, variables["FUNCTIONS_URL"])
+    _wait_until_ready(processes, variables["FUNCTIONS_URL"], "/health/ready")
+    if stand_in:
+        _wait_until_ready(processes, variables["ZOHO_API_URL"], "/_/")
     threading.Thread(target=_tick_each_minute, name="ticker", daemon=True).start()
     _say(f"Ready after {time.monotonic() - started:.1f} s. {_where(variables)}")
     if os.environ.get("DEMO", "1").strip().lower() not in {"0", "false", "no", "off"}:
-        _demonstrate(processes)
+        _demonstrate(processes) if stand_in else _say(OWN_SOURCE)
     while True:
         processes.check()
         time.sleep(LOOK_SECONDS)
@@ -219,19 +231,19 @@ def _start_functions(processes: Processes, listener: socket.socket, queue: socke
     listener.close()
 
 
-def _wait_until_ready(processes: Processes, url: str) -> None:
+def _wait_until_ready(processes: Processes, url: str, path: str) -> None:
     until = time.monotonic() + READY_SECONDS
     said = "nothing"
     while time.monotonic() < until:
         processes.check()
         try:
-            status, said = _ask(url, "GET", "/health/ready", seconds=5)
+            status, said = _ask(url, "GET", path, seconds=5)
         except (OSError, http.client.HTTPException) as error:
             status, said = 0, str(error) or type(error).__name__
         if status == http.client.OK:
             return
         time.sleep(0.05)
-    message = f"{url}/health/ready did not say ready within {READY_SECONDS:.0f} s, but: {said}"
+    message = f"{url}{path} did not say ready within {READY_SECONDS:.0f} s, but: {said}"
     raise Failed(message)
 
 

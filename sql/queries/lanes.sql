@@ -37,11 +37,17 @@ with permits as materialized (
      order by p.priority, coalesce(u.used, 0), l.served_at, l.plan, l.stage, l.no
      limit 1
        for update of l skip locked
+), growing as (
+    -- Whoever has locked the stage may be ending it, and would wait for the lane that we have locked: leave it to them.
+    select s.plan, s.no
+      from tidemark.stages s join candidate c on s.plan = c.plan and s.no = c.stage
+     where not c.is_begun and s.status = 'open' and s.last is null
+       for no key update of s skip locked
 ), opened as (
     -- An open-ended stage grows by one shard for a lane that has none.
     update tidemark.stages s set released = s.released + 1
-      from candidate c
-     where not c.is_begun and s.plan = c.plan and s.no = c.stage
+      from growing g
+     where s.plan = g.plan and s.no = g.no
     returning s.released - 1 as shard
 )
 update tidemark.lanes l
@@ -50,7 +56,7 @@ update tidemark.lanes l
        busy = least(coalesce(o.shard, l.done) + case when c.has_lapsed then 1 else c.chunk end, coalesce(o.shard + 1, l.hi)),
        lapses = case when c.has_lapsed and c.is_begun then l.lapses + 1 else l.lapses end
   from candidate c left join opened o on true
- where l.plan = c.plan and l.stage = c.stage and l.no = c.no
+ where l.plan = c.plan and l.stage = c.stage and l.no = c.no and (c.is_begun or o.shard is not null)
 returning l.plan::text, l.stage, l.no, l.token, l.done, l.busy, l.hi, l.lapses, l.checkpoint;
 
 -- name: steal
@@ -159,6 +165,36 @@ select :plan, :stage, r.no - 1, (r.range ->> 0)::bigint, (r.range ->> 0)::bigint
 on conflict (plan, stage, no) do update set lo = excluded.lo, done = excluded.done, busy = excluded.busy, hi = excluded.hi,
        leased_until = null, lapses = 0, checkpoint = null, ready_at = '-infinity';
 
+-- name: cut_again
+-- Lanes for what nobody has reported of the failed stages of a plan, up to what was released. A lane of an open-ended stage
+-- holds one shard at a time; where its end is not known, there is one that asks for the next.
+insert into tidemark.lanes (plan, stage, no, lo, done, busy, hi)
+select r.plan, r.no, row_number() over (partition by r.no order by r.lo) - 1, r.lo, r.lo, r.lo, r.hi
+  from (
+       select s.plan, s.no, coalesce(one.lo, g.lo) as lo, coalesce(one.lo + 1, g.hi) as hi
+         from tidemark.stages s
+        cross join lateral (
+              select coalesce(lag(c.hi) over (order by c.lo, c.hi), 0) as lo, c.lo as hi
+                from (select lo, hi from tidemark.leaves where plan = s.plan and stage = s.no
+                      union all
+                      select s.released, s.released) c) g
+         left join lateral generate_series(g.lo, g.hi - 1) one (lo) on s.is_open_ended
+        where s.plan = :plan and s.status = 'failed' and g.lo < g.hi
+       union all
+       select s.plan, s.no, s.released, s.released
+         from tidemark.stages s
+        where s.plan = :plan and s.status = 'failed' and s.is_open_ended and s.last is null
+       ) r
+on conflict do nothing;
+
+-- name: add_one
+-- Open-ended: a lane that asks for the next shard, if there is no other.
+insert into tidemark.lanes (plan, stage, no, lo, done, busy, hi)
+select s.plan, s.no, 0, s.released, s.released, s.released, s.released
+  from tidemark.stages s
+ where s.plan = :plan and s.no = :stage and not exists (select from tidemark.lanes l where l.plan = s.plan and l.stage = s.no)
+on conflict do nothing;
+
 -- name: lock
 -- Lock every lane of a plan: before its stages and the plan itself, as workers do.
 select no from tidemark.lanes where plan = :plan order by stage, no for update;
@@ -174,21 +210,34 @@ update tidemark.lanes
 delete from tidemark.lanes where plan = :plan and stage = :stage;
 
 -- name: free
--- How many workers could begin at once, and when the next one could if none can now.
-select count(*) filter (where x.ready_at <= app_now()), min(x.ready_at) filter (where x.ready_at > app_now())
-  from (select l.ready_at
-          from tidemark.lanes l
-          join tidemark.stages s on s.plan = l.plan and s.no = l.stage
-          join tidemark.plans p on p.id = l.plan
-         where p.status = 'running' and p.deadline_at > app_now() and s.status = 'open'
-           and (l.done < l.hi or (s.is_open_ended and s.last is null))
-           and (l.leased_until is null or l.leased_until < app_now())
-           and (:kinds = '[]' or s.kind in (select jsonb_array_elements_text(:kinds::jsonb)))
-        union all
-        select f.ready_at
-          from tidemark.shard_failures f
-          join tidemark.stages s on s.plan = f.plan and s.no = f.stage
-          join tidemark.plans p on p.id = f.plan
-         where f.status = 'retry' and (f.leased_until is null or f.leased_until < app_now())
-           and p.status = 'running' and p.deadline_at > app_now() and s.status = 'open'
-           and (:kinds = '[]' or s.kind in (select jsonb_array_elements_text(:kinds::jsonb)))) x;
+-- How many workers could begin at once, as far as there are permits, and when the next one could if none can now.
+with permits as materialized (
+    select l.plan, s.kind
+      from tidemark.lanes l join tidemark.stages s on s.plan = l.plan and s.no = l.stage
+     where l.leased_until >= app_now()
+    union all
+    select f.plan, s.kind
+      from tidemark.shard_failures f join tidemark.stages s on s.plan = f.plan and s.no = f.stage
+     where f.status = 'retry' and f.leased_until >= app_now()
+), waiting as materialized (
+    select l.plan, s.kind, l.ready_at
+      from tidemark.lanes l join tidemark.stages s on s.plan = l.plan and s.no = l.stage
+     where s.status = 'open' and (l.done < l.hi or (s.is_open_ended and s.last is null))
+       and (l.leased_until is null or l.leased_until < app_now())
+    union all
+    select f.plan, s.kind, f.ready_at
+      from tidemark.shard_failures f join tidemark.stages s on s.plan = f.plan and s.no = f.stage
+     where f.status = 'retry' and (f.leased_until is null or f.leased_until < app_now()) and s.status = 'open'
+), allowed as (
+    select w.kind, w.ready_at, w.ready_at <= app_now() as is_ready,
+           row_number() over (partition by w.plan, w.ready_at <= app_now()) <= p.max_concurrency - (select count(*) from permits x where x.plan = w.plan) as is_allowed
+      from waiting w join tidemark.plans p on p.id = w.plan
+     where p.status = 'running' and p.deadline_at > app_now()
+       and (:kinds = '[]' or w.kind in (select jsonb_array_elements_text(:kinds::jsonb)))
+), counted as (
+    select a.kind, count(*) filter (where a.is_ready and a.is_allowed) as now, min(a.ready_at) filter (where not a.is_ready) as next_at
+      from allowed a group by a.kind
+)
+select coalesce(sum(greatest(0, least(c.now, (g.value ->> c.kind)::integer - (select count(*) from permits x where x.kind = c.kind)))), 0)::bigint,
+       min(c.next_at)
+  from counted c join tidemark.settings g on g.key = 'plans.concurrency';

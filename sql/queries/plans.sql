@@ -47,6 +47,14 @@ select s.no, s.id, s.kind, s.config, s.shards, s.concurrency, s.waves, s.release
  where s.plan = :plan and s.no = :no and s.status = 'open'
    for no key update;
 
+-- name: lock_open
+-- The open stages of a plan, locked in order. Those that wait are opened by whoever has locked the plan, and by nobody else.
+select no from tidemark.stages where plan = :plan and status = 'open' order by no for no key update;
+
+-- name: goes_on
+-- Open-ended: a shard that failed, and said there was nothing beyond it, went well and says that there is.
+update tidemark.stages set last = null where plan = :plan and no = :no and is_open_ended and last <= :shard;
+
 -- name: is_worked_on
 -- Whether shards of a stage are yet to be done.
 select exists (select from tidemark.lanes where plan = :plan and stage = :no and done < hi);
@@ -54,7 +62,7 @@ select exists (select from tidemark.lanes where plan = :plan and stage = :no and
 -- name: end_stage
 -- A stage is over.
 update tidemark.stages
-   set status = case when :ok then 'succeeded' else 'failed' end, shards = released, finished_at = app_now()
+   set status = case when :ok then 'succeeded' else 'failed' end, shards = coalesce(shards, released), finished_at = app_now()
  where plan = :plan and no = :no;
 
 -- name: learn
@@ -85,11 +93,17 @@ update tidemark.plans
 
 -- name: reopen
 -- Stages that failed are open again: what failed in them is tried once more.
-update tidemark.stages set status = 'open', finished_at = null, root = null where plan = :plan and status = 'failed';
+update tidemark.stages
+   set status = 'open', finished_at = null, root = null, shards = case when is_open_ended then null else shards end
+ where plan = :plan and status = 'failed';
 
 -- name: overdue
 -- Plans whose timebox is over.
 select id::text from tidemark.plans where finished_at is null and deadline_at <= app_now() order by id limit :limit;
+
+-- name: is_overdue
+-- Whether the timebox of a plan is over, and the plan is not.
+select exists (select from tidemark.plans where id = :plan and finished_at is null and deadline_at <= app_now());
 
 -- name: stranded
 -- Open stages in which nobody has anything left to do: whoever was to end them died before.
@@ -164,7 +178,11 @@ select p.id::text, p.name, p.status, p.priority, p.reason, p.submitted_by, p.sub
 
 -- name: definition
 -- What was submitted, and under which name and priority.
-select name, priority, definition, status from tidemark.plans where id = :plan;
+select name, priority, definition, status, undoes::text from tidemark.plans where id = :plan;
+
+-- name: is_taken_back
+-- Whether another plan takes back what this one did, or has done so.
+select exists (select from tidemark.plans where undoes = :plan and status not in ('cancelled', 'aborted', 'failed'));
 
 -- name: is_superseded
 -- Whether a later plan of the same name has succeeded.

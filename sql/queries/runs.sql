@@ -40,6 +40,16 @@ update public.tds_sync_runs
        error_summary = case when :ok then error_summary else jsonb_build_object('message', coalesce(:message::text, 'the plan did not succeed')) end
  where plan_id = :plan and completed_at is null;
 
+-- name: queue_up
+-- Let one start of a sync at a time through: what is found to be active is so until it has begun.
+select pg_advisory_xact_lock(hashtext('tidemark'), hashtext('syncs'));
+
+-- name: reopen
+-- The plan is tried again, and with it those of its runs that failed.
+update public.tds_sync_runs
+   set status = case when pages = 0 then 'pending' else 'processing' end::public.tds_event_status, completed_at = null, error_summary = null
+ where plan_id = :plan and status = 'failed';
+
 -- name: active
 -- Entities that a sync is at, in which mode, by which plan.
 select r.entity_type::text, r.mode, r.plan_id::text

@@ -42,6 +42,16 @@ update tidemark.shard_failures f set leased_until = app_now() + :lease
    and p.id = f.plan and p.status = 'running'
 returning f.shard;
 
+-- name: hold
+-- Lock a failed shard that is ours, before its stage and its plan. No row: it was lost.
+select shard from tidemark.shard_failures
+ where plan = :plan and stage = :stage and shard = :shard and token = :token and leased_until is not null
+   for update;
+
+-- name: lock
+-- Lock every failed shard of a plan, in order: after its lanes, before its stages and the plan itself.
+select shard from tidemark.shard_failures where plan = :plan and status <> 'healed' order by stage, shard for update;
+
 -- name: heal
 -- The shard went well after all. No row: it was lost to another worker.
 update tidemark.shard_failures

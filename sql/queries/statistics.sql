@@ -121,7 +121,8 @@ select a.entity_id, case when a.operation = 'create' then 'missing_here'
                          else 'changed' end as kind, d.source_modified_at
   from public.tds_audit_trail a
   join erp.@table@ d on d.organization_id = :organization and d.source_id = a.entity_id
- where a.id >= :from::uuid and a.entity_type = :entity::public.tds_entity_type and a.context ->> 'run' = :run::text
+ where a.id >= :from::uuid and a.entity_type = :entity::public.tds_entity_type
+   and case when a.operation = 'create' then d.event_id = :run::uuid else a.context ->> 'run' = :run::text end
    and d.source_modified_at <= :horizon::timestamptz
    and (a.operation = 'create' or a.changed_fields ?| array(select jsonb_array_elements_text(:telling::jsonb)));
 
@@ -151,7 +152,11 @@ select d.source_id, d.list_document
    and d.source_id = any (array(select jsonb_array_elements_text(:ids::jsonb)));
 
 -- name: live_within
--- Live records that the source made within these days. The column finds them without unpacking what is surely outside.
+-- Live records that the source made within these days, and that no page of the stage had. The column spares unpacking
+-- what is surely outside.
+with seen as materialized (
+    select unnest(s.ids) collate "C" as id from tidemark.seen_ids s where s.plan = :plan::uuid and s.stage = :stage
+)
 select d.source_id
   from erp.@table@ d
  where d.organization_id = :organization and d.deleted_at is null
@@ -159,6 +164,7 @@ select d.source_id
    and (:last::date is null or d.created_time is null or d.created_time < :last::date + 3)
    and (:first::date is null or left(coalesce(d.list_document, d.detail_document) ->> 'created_time', 10) >= :first::date::text)
    and (:last::date is null or left(coalesce(d.list_document, d.detail_document) ->> 'created_time', 10) <= :last::date::text)
+   and not exists (select from seen s where s.id = d.source_id)
  order by d.source_id;
 
 -- name: distrust

@@ -14,7 +14,7 @@ from pg8000.exceptions import DatabaseError
 from pg8000.native import to_statement
 
 from common import db, entities
-from common.stores import pages, records, refetches, seen_ids, standing
+from common.stores import pages, records, refetches, seen_ids, standing, statistics
 from tests.house.tree import ROOT, calls, parsed
 
 READ = ("all", "one", "value", "run")

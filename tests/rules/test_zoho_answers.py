@@ -70,6 +70,11 @@ def test_why_an_answer_cannot_be_read_is_said():
     assert said(coded(2), 400).message == "words (status 400, code 2)"
 
 
+def test_half_of_a_surrogate_pair_does_not_make_an_answer_unreadable():
+    assert said(b'{"code":0,"message":"","items":[{"name":"\\ud83d"}]}').verdict is Verdict.GOOD
+    assert said(b'{"code":0,"message":"\\ud83d').verdict is Verdict.DOWN
+
+
 def test_a_long_message_is_cut():
     assert len(said(b'{"code":2,"message":"%s"}' % (b"x" * 10_000)).message) < 400
 

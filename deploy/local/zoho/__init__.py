@@ -20,6 +20,7 @@ In a test, or anywhere in one process:
         zoho.faults.add("unavailable", calls=2, after=1, path="/items")     # names: faults.NAMES; or seconds=60; .clear()
         zoho.revoke()                          # no access token lives any more
         zoho.webhooks(url, secret, loss=0.1, duplicates=0.1)                # sends what changes from here on, signed
+        zoho.round(seed, count, secret, loss=0.03)                          # changes, and the webhooks of them, to be sent
         zoho.calls                             # [Call(at, method, path, query, status, code)], `at` in seconds of its clock
         zoho.busiest_minute(); zoho.throttled()                             # most API calls in any 60 s; {code: count} of 429s
 

@@ -7,6 +7,7 @@ import gc
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from deploy.local.zoho.kinds import KINDS
 from deploy.local.zoho.standin import ORGANIZATION, SIZE, StandIn
@@ -21,7 +22,9 @@ def main() -> int:
     sizes = dict.fromkeys(KINDS, given.size)
     sizes |= {label: count for label in KINDS if (count := getattr(given, _option(label))) is not None}
     try:
-        zoho = StandIn(given.seed, sizes=sizes, organization=given.organization, port=given.port, offset=given.offset)
+        zoho = StandIn(
+            given.seed, sizes=sizes, organization=given.organization, port=given.port, offset=given.offset, journal=given.journal
+        )
         gc.freeze()
         gc.enable()
         zoho.start()
@@ -55,6 +58,7 @@ def _arguments() -> argparse.ArgumentParser:
         parser.add_argument(f"--{_option(label).replace('_', '-')}", type=int, metavar="COUNT", help=f"records of {label}")
     parser.add_argument("--organization", default=ORGANIZATION)
     parser.add_argument("--offset", default="+0300", help="the organization's offset from UTC (%(default)s)")
+    parser.add_argument("--journal", type=Path, metavar="FILE", help="go on from what stands there, and write down what changes")
     parser.add_argument("--no-limits", action="store_true", help="neither per minute nor per day nor at a time")
     parser.add_argument("--busy", type=float, default=0, metavar="N", help="somebody changes N records a minute")
     parser.add_argument("--webhooks", metavar="URL", help="tell this receiver of every change, with --secret")

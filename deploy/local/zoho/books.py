@@ -39,11 +39,11 @@ class Books:
         self.now += timedelta(seconds=self._chance.randrange(1, 90))
         return self.happen(delete=delete)
 
-    def happen(self, *, delete: float = 0.02, labels: Sequence[str] = ()) -> Change:
-        """A new record, an edit of a former one, or, with probability `delete`, its deletion."""
+    def happen(self, *, delete: float = 0.02, labels: Sequence[str] = (), new: float = 0.45) -> Change:
+        """A new record, with probability `new`, an edit of a former one, or, with probability `delete`, its deletion."""
         label = self._chance.choice(labels or self.labels)
         standing = self.standing[label]
-        if not standing or self._chance.random() < 0.45:  # noqa: PLR2004 - a little less than half is new
+        if not standing or self._chance.random() < new:
             return self.add(label)
         former = standing[self._chance.randrange(len(standing))]
         if self._chance.random() < delete:
@@ -75,6 +75,20 @@ class Books:
     def tick(self, most: int) -> None:
         """Let a few seconds pass, or none."""
         self.now += timedelta(seconds=self._chance.randrange(most))
+
+    def keep(self, change: Change) -> None:
+        """Let one that `create` made stand after all."""
+        self._keep(change)
+
+    @property
+    def made(self) -> int:
+        """How many ids and remarks were made: the next id is made of it."""
+        return self._number
+
+    def go_on(self, seed: int, made: int) -> None:
+        """Let chance begin anew with a seed, where so many ids and remarks were made before."""
+        self._chance = random.Random(f"going on {seed}")  # noqa: S311 - repeatable is the point
+        self._number = made
 
     def create(self, label: str) -> Change:
         """A new record that nothing else will happen to."""

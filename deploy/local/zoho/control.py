@@ -7,6 +7,7 @@ GET /_/faults what goes wrong; DELETE /_/calls and DELETE /_/faults forget. POST
     turn {"seconds": 60}    late {"seconds": 3}    skew {"seconds": 120}    move {"offset": "+0530"}    revoke {}
     limits {"minute": 100, "daily": null} or {"off": true}    faults {"name": "unavailable", "calls": 2, "path": "/items"}
     churn {"every": 3, "edit": 2}    webhooks {"url": "http://127.0.0.1:8080", "secret": "...", "loss": 0.1}
+    round {"seed": 7, "count": 2000, "secret": "...", "loss": 0.03}: changes, and the webhooks that tell of them, to be sent
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import orjson
 
 from deploy.local.zoho.faults import NAMES
 from deploy.local.zoho.kinds import KINDS
+from deploy.local.zoho.rounds import written
 from deploy.local.zoho.wire import Answer, Request, shown
 
 if TYPE_CHECKING:
@@ -90,6 +92,11 @@ def _changed(zoho: StandIn, **given: Any) -> list[dict[str, str]]:
     return [{"label": each.kind.label, "id": each.id, "operation": each.operation} for each in zoho.change(**given)]
 
 
+def _round(zoho: StandIn, **given: Any) -> dict[str, Any]:
+    done = zoho.round(**given)
+    return {"sent": [written(each) for each in done.sent], "lost": [written(each) for each in done.lost]}
+
+
 def _skew(zoho: StandIn, seconds: float) -> dict[str, Any]:
     zoho.skew = timedelta(seconds=seconds)
     return {}
@@ -124,6 +131,7 @@ def _add_fault(zoho: StandIn, **given: Any) -> list[dict[str, Any]]:
 _ACTS: dict[str, Callable[..., Any]] = {
     "change": _changed,
     "limits": _set_limits,
+    "round": _round,
     "faults": _add_fault,
     "skew": _skew,
     "late": _late,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
 from common import lookup
@@ -78,8 +78,28 @@ BATCH = 12  # at most, events in a batch
 LATE = 30  # at most, how many places a delivery comes too late
 
 
+class Happening(Protocol):
+    """Books in which things happen."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The entities that they have."""
+
+    def change(self, *, delete: float) -> Change:
+        """What happens next."""
+
+    def again(self, former: Change) -> Change:
+        """Another edit in the same second."""
+
+    def create(self, label: str) -> Change:
+        """A record that the books do not keep."""
+
+    def keep(self, change: Change) -> None:
+        """Keep it after all."""
+
+
 class Emitter:
-    """Sends what happens in invented books; the same seed sends the same, to the byte.
+    """Sends what happens in invented books, or in those it is given; the same seed sends the same, to the byte.
 
     `labels` narrows it to some entities; `form`, `method` and `scheme` choose what else is left to chance. Of the
     schemes in common/signatures only those without a time stamp, such as zoho, repeat to the byte.
@@ -87,9 +107,9 @@ class Emitter:
 
     def __init__(
         self, seed: int, organization: str, secret: str, *, scheme: str = "zoho", labels: Sequence[str] = (),
-        form: str | None = None, method: str | None = None, start: datetime = START,
+        form: str | None = None, method: str | None = None, start: datetime = START, books: Happening | None = None,
     ) -> None:  # fmt: skip
-        self._books = Books(seed, organization, labels=labels, start=start)
+        self._books: Happening = books or Books(seed, organization, labels=labels, start=start)
         self._chance = random.Random(f"deliveries {seed}")  # noqa: S311 - repeatable is the point
         self._organization = organization
         self._secret = secret
@@ -178,6 +198,8 @@ class Emitter:
         fitting = [name for name, poison in POISONS.items() if poison.versionless or change.kind.version_key]
         name = self._chance.choice(fitting)
         poison = POISONS[name]
+        if poison.expected is Expected.STORED:
+            self._books.keep(change)
         event = replace(_event(change, poison.expected), is_late=poison.is_late)
         return self._delivery(name, change, poison.body(change), JSON, [event])
 

@@ -6,6 +6,7 @@ import collections
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,8 +16,10 @@ from deploy.local.zoho import control
 from deploy.local.zoho.api import Api, Call
 from deploy.local.zoho.clock import Clock
 from deploy.local.zoho.faults import Faults
+from deploy.local.zoho.journal import Journal
 from deploy.local.zoho.kinds import KINDS, Change, Record
 from deploy.local.zoho.limits import MINUTE_SECONDS, Limits
+from deploy.local.zoho.rounds import Round, played
 from deploy.local.zoho.server import Server
 from deploy.local.zoho.store import Store
 from deploy.local.zoho.tokens import Tokens
@@ -31,12 +34,13 @@ class StandIn:
     """Zoho on a port of this machine; what it can do is told in the docstring of the package.
 
     `sizes` is a number of records for every entity, or one for each label; `port` 0 takes any that is free. With `now` the
-    clock stands there (after the summer of 2024, when the data ends) until it is turned.
+    clock stands there (after the summer of 2024, when the data ends) until it is turned. With a `journal` it goes on from
+    what stands in that file, if it is there, and writes down what changes: all but an offset that is moved.
     """
 
     def __init__(
         self, seed: int = 1, *, sizes: int | Mapping[str, int] = SIZE, organization: str = ORGANIZATION, port: int = 0,
-        offset: str = "+0300", now: datetime | None = None,
+        offset: str = "+0300", now: datetime | None = None, journal: Path | None = None,
     ) -> None:  # fmt: skip
         self.organization = organization
         self.skew = timedelta()
@@ -45,7 +49,8 @@ class StandIn:
         if unknown := set(wanted) - set(KINDS):
             message = f"there is no entity {unknown.pop()!r}; there are: {', '.join(KINDS)}"
             raise ValueError(message)
-        self._store = Store(seed, organization, wanted, clock=self._clock, zone=_zone(offset))
+        kept = Journal(journal) if journal else None
+        self._store = Store(seed, organization, wanted, clock=self._clock, zone=_zone(offset), journal=kept)
         self.limits = Limits(self._clock)
         self.faults = Faults(self._clock)
         self.tokens = Tokens(seed, self._clock)
@@ -249,6 +254,14 @@ class StandIn:
                 self._seed, self.organization, url, secret, scheme=scheme, loss=loss, duplicates=duplicates, form=form
             )
             return self._webhooks
+
+    def round(self, seed: int, count: int, secret: str, *, scheme: str = "zoho", loss: float = 0.0) -> Round:
+        """A day or so of changes, all at once, and the `count` deliveries that tell of them with all that goes wrong.
+
+        They are signed and put in order, and left to the caller to send; a share `loss` is told to nobody.
+        """
+        with self._lock:
+            return played(self._store, seed, self.organization, count, self._clock.now(), secret=secret, scheme=scheme, loss=loss)
 
     def _told(self, act: Any) -> list[Change]:
         with self._lock:

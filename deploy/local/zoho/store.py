@@ -13,6 +13,7 @@ import orjson
 from deploy.local.zoho import shapes
 from deploy.local.zoho.books import Books
 from deploy.local.zoho.clock import Clock
+from deploy.local.zoho.journal import Entry, Journal
 from deploy.local.zoho.kinds import KINDS, Change, Record, stamp
 
 SECONDS_BETWEEN = 30  # at most, between two records of the past; none at all makes a tie
@@ -60,7 +61,16 @@ class Row:
 class Store:
     """Books, and what of them can be seen. Whoever calls it holds the stand-in's lock."""
 
-    def __init__(self, seed: int, organization: str, sizes: Mapping[str, int], *, clock: Clock, zone: timezone) -> None:
+    def __init__(
+        self,
+        seed: int,
+        organization: str,
+        sizes: Mapping[str, int],
+        *,
+        clock: Clock,
+        zone: timezone,
+        journal: Journal | None = None,
+    ) -> None:
         self.late = 0.0
         self.books = Books(seed, organization)
         self.books.zone = zone
@@ -71,7 +81,10 @@ class Store:
         self._waiting: list[tuple[float, int, Change]] = []
         self._numbers = itertools.count()
         self._shown: dict[str, int] = {}  # the number of the last change that can be seen, by id
-        self._make_past(sizes)
+        self._journal = journal
+        if not journal or not self._remember(journal):
+            self._make_past(sizes)
+        self.newest = self.books.now  # time of change of whatever is known
 
     def _make_past(self, sizes: Mapping[str, int]) -> None:
         books = self.books
@@ -89,7 +102,23 @@ class Store:
                 books.again(former)
         for label, standing in books.standing.items():
             self.rows[label] = {change.id: Row(change) for change in map(standing.__getitem__, range(len(standing)))}
+        if self._journal:
+            self._journal.add(Entry(books.made, row.change) for rows in self.rows.values() for row in rows.values())
         self._write_all()
+
+    def _remember(self, journal: Journal) -> bool:
+        """Take up what an earlier stand-in knew; whether there was any."""
+        entries = journal.read()
+        for _, change in entries:
+            if change.operation != "delete":
+                self.books.standing[change.kind.label].put(change)
+            self._show(next(self._numbers), change)
+        if entries:
+            self.books.now = max(change.at for _, change in entries)
+            made = max(entry.number for entry in entries)
+            self.books.go_on(made, made)
+            self._write_all()
+        return bool(entries)
 
     def _write_all(self) -> None:
         """Whoever measures how long a page takes must not wait for its rows to be written first."""
@@ -167,7 +196,14 @@ class Store:
 
     def _now(self, act: Callable[[], list[Change]]) -> list[Change]:
         self.books.now = self._clock.now().replace(microsecond=0)
+        return self.told(act)
+
+    def told(self, act: Callable[[], list[Change]]) -> list[Change]:
+        """The changes that `act` makes in the books: written down, and shown."""
         changes = act()
+        self.newest = max(self.newest, self.books.now)
+        if self._journal:
+            self._journal.add(Entry(self.books.made, change) for change in changes)
         for change in changes:
             number = next(self._numbers)
             if self.late:

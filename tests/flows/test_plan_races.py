@@ -1,0 +1,288 @@
+"""What workers, ticks and operators can do to one plan at the same moment."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from common import db, lookup, shards
+from common.errors import AppError, Conflict
+from common.flows import plans, stages, work
+from common.rules.http import Request
+from common.stores import lanes, shard_failures
+from common.stores import plans as store
+from tests import kinds
+from tests.chaos import check
+
+LEASE = timedelta(seconds=30)
+WAIT = timedelta(minutes=2)
+
+
+@pytest.fixture
+def trial(sql, monkeypatch):
+    """The trial kind, known to the engine for the length of a test."""
+    sql(kinds.TABLE)
+    kinds.runs.clear()
+    kinds.hooks.clear()
+    real = lookup.find
+    monkeypatch.setattr(shards.lookup, "find", lambda package, name: kinds.module() if name == "trial" else real(package, name))
+    return kinds
+
+
+def submit(*stages_, **rest):
+    return plans.submit(Request("POST", "/"), {"name": "a plan", "stages": list(stages_), **rest})[1]["plan_id"]
+
+
+def a_stage(identifier="one", needs=(), concurrency=4, **config):
+    return {"id": identifier, "kind": "trial", "dependencies": list(needs), "concurrency": concurrency, "config": config}
+
+
+def take():
+    with db.transaction("worker") as tx:
+        return lanes.take(tx, holder="test", lease=LEASE)
+
+
+def status(plan):
+    return plans.status(plan)["status"]
+
+
+def done(sql):
+    return [row[0] for row in sql("select shard from trials order by stage, shard")]
+
+
+# Trying again ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_whose_time_was_over_does_the_rest_when_it_is_tried_again(sql, trial, turn_clock, database_url):
+    plan = submit(a_stage(shards=10, concurrency=2), constraints={"timebox_ms": 60_000})
+    kinds.hooks[0] = lambda _: turn_clock(timedelta(seconds=61))
+    work.work()
+    kinds.hooks.clear()
+    plans.stop_overdue()
+    assert status(plan) == "failed"
+    plans.act("retry", plan)
+    work.work()
+    assert status(plan) == "succeeded"
+    assert done(sql) == list(range(10))
+    assert check.plan_faults(database_url) == []
+
+
+def test_the_waves_after_one_that_failed_begin_when_it_went_well_after_all(sql, trial, turn_clock):
+    plan = submit(a_stage(shards=100, concurrency=2, fail={"3": 3}) | {"waves": [10, 40, 50]})
+    for _ in range(4):
+        work.work()
+        turn_clock(WAIT)
+    assert status(plan) == "failed"
+    assert len(done(sql)) == 9
+    plans.act("retry", plan)
+    for _ in range(3):
+        work.work()
+        turn_clock(WAIT)
+    assert status(plan) == "succeeded"
+    assert sorted(done(sql)) == list(range(100))
+
+
+def test_an_open_ended_stage_that_failed_can_be_tried_again(sql, trial, turn_clock):
+    plan = submit(a_stage(open_ended=5, fail={"2": 3}))
+    for _ in range(4):
+        work.work()
+        turn_clock(WAIT)
+    assert status(plan) == "failed"
+    plans.act("retry", plan)
+    work.work()
+    assert status(plan) == "succeeded"
+    assert set(range(5)) <= set(done(sql))
+
+
+# Stopping ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_that_succeeds_in_the_moment_its_time_is_over_has_succeeded(sql, trial, monkeypatch):
+    plan = submit(a_stage(shards=2))
+    work.work()
+    assert status(plan) == "succeeded"
+    monkeypatch.setattr(store, "overdue", lambda _tx, _limit: [plan])  # as it was looked up a moment before
+    plans.stop_overdue()
+    assert status(plan) == "succeeded"
+
+
+# Rolling back --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_rolled_back_is_not_rolled_back_by_a_second_operator_as_well(sql, trial):
+    plan = submit(a_stage(shards=2))
+    work.work()
+    plans.rollback(plan)
+    with pytest.raises(Conflict):
+        plans.rollback(plan)
+
+
+def test_a_rollback_is_not_rolled_back_by_taking_the_same_thing_back_twice(sql, trial):
+    plan = submit(a_stage(shards=2))
+    work.work()
+    undoing = plans.rollback(plan)[1]["plan_id"]
+    work.work()
+    with pytest.raises(Conflict, match="replay"):
+        plans.rollback(undoing)
+
+
+def test_a_rollback_is_not_replayed_as_if_it_were_a_plan_that_does_something(sql, trial):
+    plan = submit(a_stage(shards=2))
+    work.work()
+    undoing = plans.rollback(plan)[1]["plan_id"]
+    work.work()
+    with pytest.raises(Conflict, match="replay the other"):
+        plans.replay(undoing)
+    assert sql("select bool_and(taken_back), count(*) from trials") == [[True, 2]]
+
+
+# Rings ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_lanes_that_may_not_be_taken_yet_ring_for_nobody(sql, trial, monkeypatch, turn_clock):
+    rung = []
+    submit(a_stage("a", shards=64), a_stage("b", shards=64), a_stage("c", shards=64), constraints={"max_concurrency": 4})
+    monkeypatch.setattr(work.ring, "ring", lambda *_, **body: rung.append(body) or True)
+    assert all(take() for _ in range(3))
+    assert work.call_for_more() == 1
+    assert take()
+    assert work.call_for_more() == 0
+    sql("""update tidemark.settings set value = '{"trial": 2}' where key = 'plans.concurrency'""")
+    turn_clock(timedelta(seconds=31))
+    assert work.call_for_more() == 2
+    assert len(rung) == 3
+
+
+def test_whoever_found_nothing_rings_for_one_other_at_most(sql, trial, monkeypatch):
+    submit(a_stage(shards=64, concurrency=16))
+    monkeypatch.setattr(work.ring, "ring", lambda *_, **__: True)
+    assert work.call_for_more(1) == 1
+
+
+# Locks ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def together():
+    """Run functions at the same time; what they raised."""
+
+    def run(*acts):
+        gate, errors = threading.Barrier(len(acts)), []
+
+        def go(act):
+            gate.wait()
+            try:
+                act()
+            except Exception as error:  # noqa: BLE001
+                errors.append(error)
+
+        with ThreadPoolExecutor(len(acts)) as pool:
+            list(pool.map(go, acts))
+        return errors
+
+    return run
+
+
+@pytest.mark.parametrize("pages", [1, 2, 4])
+def test_the_end_of_an_open_ended_stage_and_a_taker_do_not_block_each_other(sql, trial, together, pages):
+    for _ in range(12):
+        plan = submit(a_stage(open_ended=pages, concurrency=4))
+        assert not together(*[work.work] * 4)
+        assert status(plan) == "succeeded"
+    assert sql("select deadlocks from pg_stat_database where datname = current_database()") == [[0]]
+
+
+def test_the_last_two_lanes_end_their_stage_once(sql, trial, together):
+    for number in range(10):
+        plan = submit(a_stage(f"s{number}", shards=2, concurrency=2), a_stage("after", needs=[f"s{number}"], shards=1))
+        assert not together(work.work, work.work)
+        work.work()
+        assert status(plan) == "succeeded"
+    assert sql("select stage, count(*) from endings where stage <> 'after' group by 1 having count(*) <> 1") == []
+
+
+def test_a_shard_that_dies_and_a_shard_that_ends_the_stage_do_not_block_each_other(sql, trial, together, turn_clock):
+    for _ in range(6):
+        kinds.runs.clear()
+        plan = submit(a_stage(shards=4, concurrency=4, fail={str(shard): 9 for shard in range(4)}))
+        for _ in range(3):
+            assert not together(*[work.work] * 4)
+            turn_clock(WAIT)
+        assert status(plan) == "failed"
+    assert sql("select deadlocks from pg_stat_database where datname = current_database()") == [[0]]
+
+
+@pytest.mark.process
+def test_workers_and_operators_at_random_strand_no_plan_and_see_no_deadlock(sql, trial, turn_clock, database_url, capsys):
+    """Eight workers, two ticks and two operators on small plans."""
+    fails = {str(shard): 1 for shard in range(0, 40, 7)}
+
+    def begin():
+        return submit(
+            a_stage("list", open_ended=chance.randint(1, 9), concurrency=3, fail={"1": 1}),
+            a_stage("work", shards=40, concurrency=4, fail=fails),
+            a_stage("end", needs=["list", "work"], shards=3),
+        )
+
+    chance = random.Random(11)
+    known = [begin() for _ in range(3)]
+    errors, until = [], time.monotonic() + 8
+
+    def go(act, seed):
+        mine = random.Random(seed)
+        while time.monotonic() < until:
+            try:
+                act(mine)
+            except Conflict:
+                pass
+            except AppError as error:
+                errors.append((act.__name__, repr(error)))
+
+    def worker(_):
+        work.work()
+        time.sleep(0.002)  # as long as a ring takes
+
+    turning = threading.Lock()
+
+    def ticking(_):
+        plans.stop_overdue()
+        with turning:  # the clock's connection is one
+            turn_clock(timedelta(seconds=2))
+        time.sleep(0.02)
+
+    def operator(mine):
+        verb = mine.choice(["pause", "resume", "resume", "retry", "retry", "cancel", "abort", "begin", "begin"])
+        if verb == "begin":
+            if len(known) < 60:
+                known.append(begin())
+        else:
+            plans.act(verb, mine.choice(known[-6:]))
+        time.sleep(0.01)
+
+    acts = [*[worker] * 8, ticking, ticking, operator, operator]
+    with ThreadPoolExecutor(len(acts)) as pool:
+        list(pool.map(go, acts, range(len(acts))))
+    for _ in range(40):
+        for plan in known:
+            try:
+                plans.act("resume", plan)
+            except Conflict:
+                pass
+        plans.stop_overdue()
+        work.work()
+        if sql("select count(*) from tidemark.plans where finished_at is null") == [[0]]:
+            break
+        turn_clock(timedelta(seconds=61))
+    states = sql("select status, count(*) from tidemark.plans group by 1 order by 1")
+    (deadlocks,) = sql("select deadlocks from pg_stat_database where datname = current_database()")[0]
+    with capsys.disabled():
+        print(f"\n{len(known)} plans {states}, {deadlocks} deadlocks")  # noqa: T201
+    assert not errors
+    assert {row[0] for row in states} <= {"succeeded", "failed", "cancelled", "aborted"}
+    assert check.plan_faults(database_url) == []
+    assert sql("select plan, stage, shard, count(*) from trials group by 1, 2, 3 having count(*) > 1") == []
