@@ -7,6 +7,7 @@ its rows, remembers its ids and counts it; the cursor moves once, when the stage
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -68,7 +69,8 @@ def run(shards: range, context: Context) -> Ran:
         urgency=Urgency(config["urgency"]),
         until=context.until,
     )
-    digest = merkle.leaf(context.hash, b"%s %d %s" % (entity.label.encode(), page.number, context.hash(page.body.encode())))
+    content = hashlib.sha256(page.body.encode()).digest()
+    digest = merkle.leaf(context.hash, b"%s %d %s" % (entity.label.encode(), page.number, content))
     careful = False
 
     def effect(tx: Transaction) -> None:
@@ -87,6 +89,7 @@ def run(shards: range, context: Context) -> Ran:
                 provenance=config["provenance"],
                 run=UUID(config["run"]),
                 careful=careful,
+                records=page.records,
             )
         except NeedsCare as error:
             careful = True

@@ -246,14 +246,14 @@ def faults(account: Account) -> list[str]:
     parts = rows.finished + rows.quarantined + rows.waiting + rows.retrying + rows.dead
     if rows.inbox != parts:
         found.append(f"{rows.inbox} events stand in the inbox, but their states add up to {parts}: {rows}")
-    for name, wanted, found in (
+    for name, wanted, stood in (
         ("stored", expected[Expected.STORED] + expected[Expected.QUARANTINED], rows.inbox),
         ("finished", expected[Expected.STORED], rows.finished),
         ("in quarantine", expected[Expected.QUARANTINED], rows.quarantined),
         ("with an outcome", rows.finished, sum(account.outcomes.values())),
     ):
-        if wanted != found:
-            found.append(f"{wanted} events should be {name}, {found} are")
+        if wanted != stood:
+            found.append(f"{wanted} events should be {name}, {stood} are")
     most = expected[Expected.DUPLICATE] + account.sent_again
     if not expected[Expected.DUPLICATE] <= rows.duplicates <= most:
         found.append(f"{expected[Expected.DUPLICATE]} duplicates were sent (at most {most}), {rows.duplicates} are recorded")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -46,10 +45,8 @@ def strangers() -> STRANGERS:
     """The records here that the stand-in does not have, by label: somebody else sent them, and they are left alone."""
     found: STRANGERS = {}
     for entity in entities.every():
-        there = _there(entity)
-        found[entity.label] = {
-            identifier for identifier, _, is_gone, *_ in _here(entity, ()) if not is_gone and identifier not in there
-        }
+        live = {row[0] for row in _here(entity, ()) if not row[2]}
+        found[entity.label] = live - set(_there(entity))
     return found
 
 
@@ -63,6 +60,7 @@ def _line(entity: Entity, others: set[str]) -> Line:
     columns = _columns(entity, there)
     rows = [row for row in _here(entity, columns) if row[0] not in others]
     live = {row[0]: row for row in rows if not row[2]}
+    both = [(record, live[identifier]) for identifier, record in there.items() if identifier in live]
     return Line(
         label=entity.label,
         source=len(there),
@@ -70,9 +68,7 @@ def _line(entity: Entity, others: set[str]) -> Line:
         deleted=len(rows) - len(live),
         missing=sorted(set(there) - set(live)),
         extra=sorted(set(live) - set(there)),
-        differs=[
-            said for identifier, record in there.items() if identifier in live for said in _differences(entity, columns, record, live[identifier])
-        ],
+        differs=[said for record, row in both if (said := _difference(entity, columns, record, row))],
     )  # fmt: skip
 
 
@@ -93,32 +89,37 @@ def _columns(entity: Entity, there: dict[str, dict[str, Any]]) -> tuple[str, ...
     return tuple(name for name, column in entity.columns.items() if column.kind in SCALARS and name in row and name != remark)
 
 
-def _differences(entity: Entity, columns: tuple[str, ...], record: dict[str, Any], row: list[Any]) -> Iterator[str]:
-    """What is not the same, in words, the stamp first."""
-    key = entity.version_keys[0] if entity.version_keys else None
-    pairs = ([(key, row[1])] if key else []) + list(zip(columns, row[3:], strict=True))
-    for name, stood in pairs:
+def _difference(entity: Entity, columns: tuple[str, ...], record: dict[str, Any], row: list[Any]) -> str:
+    """The first thing that is not the same, in words: the stamp, or a column; "" when all is."""
+    stamps = [(entity.version_keys[0], row[1])] if entity.version_keys else []
+    for name, stood in (*stamps, *zip(columns, row[3:], strict=True)):
         if not _is_same(stood, record.get(name)):
-            yield f"{entity.label} {row[0]}: {name} is {stood!s}, at the source {record.get(name)!r}"
-            return
+            return f"{entity.label} {row[0]}: {name} is {stood!s}, at the source {record.get(name)!r}"
+    return ""
 
 
 def _is_same(stood: Any, said: Any) -> bool:
     """Whether a column holds what the source wrote: "" is nothing where it is no text, and amounts may be text."""
     if stood is None:
         return said in (None, "")
-    if isinstance(stood, bool):
-        return str(said).lower() in ({"true", "1"} if stood else {"false", "0"})
     try:
-        if isinstance(stood, Decimal | int):
-            return Decimal(str(said).removesuffix("%")) == stood
-        if isinstance(stood, datetime):
-            return datetime.fromisoformat(said) == stood
-        if isinstance(stood, date):
-            return date.fromisoformat(said) == stood
-    except (InvalidOperation, ValueError, TypeError):
+        return bool(_read(stood, str(said)) == stood)
+    except (InvalidOperation, ValueError):
         return False
-    return bool(str(said) == stood)
+
+
+def _read(like: Any, text: str) -> Any:
+    """What the source wrote, as what stands here is.
+
+    Raises: InvalidOperation, ValueError.
+    """
+    if isinstance(like, bool):
+        return text.lower() in {"true", "1"}
+    if isinstance(like, Decimal | int):
+        return Decimal(text.removesuffix("%"))
+    if isinstance(like, datetime):
+        return datetime.fromisoformat(text)
+    return date.fromisoformat(text) if isinstance(like, date) else text
 
 
 # What is shown ------------------------------------------------------------------------------------------------------

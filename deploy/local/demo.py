@@ -110,13 +110,10 @@ def _synced(console: Console, mode: str, totals: Mapping[str, int]) -> list[str]
         found = _watched(_started(mode), bars, totals)
     parts = found["entities"]
     seconds = max(part["duration_seconds"] or 0 for part in parts)
-    rows, pages = sum(part["total_events"] for part in parts), sum(part["pages"] for part in parts)
-    console.print(
-        f"  {rows:,} rows in {pages} pages, {sum(part['processed_events'] for part in parts):,} of them news, in {seconds} s."
-    )
-    return [
-        f"the {mode} sync of {part['entity_type']} failed: {part['error_summary']}" for part in parts if part["status"] == "failed"
-    ]
+    rows, pages, news = (sum(part[key] for part in parts) for key in ("total_events", "pages", "processed_events"))
+    console.print(f"  {rows:,} rows in {pages} pages, {news:,} of them news, in {seconds} s.")
+    failed = [part for part in parts if part["status"] == "failed"]
+    return [f"the {mode} sync of {part['entity_type']} failed: {part['error_summary']}" for part in failed]
 
 
 def _started(mode: str) -> str:
@@ -199,12 +196,13 @@ class _Patience:
 
 
 def _show_statistics(console: Console) -> None:
-    """How far Tidemark itself thinks that it is in step."""
+    """How far Tidemark itself found that it was in step, when it last read whole lists."""
     answer = Api().ask("GET", "/api/tds/statistics")
     found = answer.body.get("entities") if answer.status == 200 and isinstance(answer.body, dict) else None  # noqa: PLR2004
     if not found:
         return
-    shown = Table("entity", "match", "method", "recommendation", title="What Tidemark says of itself (GET /api/tds/statistics)")
-    for each in found:
-        shown.add_row(*(str(each.get(key, "")) for key in ("entity_type", "match_percentage", "method", "recommendation")))
+    columns = ("entity_type", "method", "source_count", "local_count", "match_percentage", "recommendation")
+    shown = Table(*(column.replace("_", " ") for column in columns), title="What Tidemark found: GET /api/tds/statistics")
+    for each in found.values():
+        shown.add_row(*("" if each.get(column) is None else str(each[column]) for column in columns))
     console.print(shown)

@@ -44,18 +44,8 @@ def is_brought(environ: Mapping[str, str], ours: Mapping[str, str], former: Mapp
 def start(processes: Processes, state: Path, port: int, organization: str) -> None:
     """Start the stand-in. It goes on where the last one of this directory ended: the database remembers, so must it."""
     sizes = [word for label, size in SIZES.items() for word in (f"--{_option(label)}", str(size))]
-    words = [
-        "--port",
-        str(port),
-        "--seed",
-        str(SEED),
-        "--organization",
-        organization,
-        "--journal",
-        str(state / "zoho.jsonl"),
-        *sizes,
-    ]
-    processes.start("zoho", "deploy.local.zoho", words, os.environ)
+    words = f"--port {port} --seed {SEED} --organization {organization} --journal".split()
+    processes.start("zoho", "deploy.local.zoho", [*words, str(state / "zoho.jsonl"), *sizes], os.environ)
 
 
 def _option(label: str) -> str:

@@ -198,8 +198,8 @@ with open as (
 select distinct statistic from done;
 
 -- name: read_by_id
--- How many records of a comparison were read again by their ids: those that the source's list did not have.
-select count(*) from tidemark.drifts where statistic = :id and kind = 'missing_there' and repaired_at is not null;
+-- How many records of a comparison were repaired by reading them by their ids: later than they were found.
+select count(*) from tidemark.drifts where statistic = :id and repaired_at > found_at;
 
 -- name: with_open_drifts
 -- Entities that have drifts which are not repaired.

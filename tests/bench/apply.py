@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import subprocess
-import venv
 from collections.abc import Callable
 
 from common import settings
@@ -16,7 +15,7 @@ from common.flows import receive
 from common.rules.http import Request
 from deploy.local.postgres import Cluster
 from tests.bench import events, lab
-from tests.bench.lab import HERE, HOME, Database, Result
+from tests.bench.lab import HERE, Database, Result
 
 EVENTS = 30_000  # a run
 JOBS = {"pgqueuer": 6_000, "procrastinate": 1_500}  # a run of theirs
@@ -53,7 +52,7 @@ def run(cluster: Cluster, *, rounds: int, **_: object) -> Result:
             "bare drain, 1 process": lambda: _drained(bare),
         }
         try:
-            python = _peers()
+            python = lab.peers("venv", PEERS, "import pgqueuer, procrastinate, asyncpg")
             for name in JOBS:
                 _peer(python, name, queues, "install")
                 contenders[f"{name}, 2 processes"] = lambda name=name: _peer(python, name, queues, "run")
@@ -128,25 +127,6 @@ def _drained(database: Database) -> dict[str, float]:
 
 
 # PgQueuer and Procrastinate, in an environment of their own --------------------------------------------------------
-
-
-def _peers() -> str:
-    """The Python that has the peers; made at the first call.
-
-    Raises: Missing.
-    """
-    home = HOME / "venv"
-    python = home / "bin" / "python"
-    probe = [str(python), "-c", "import pgqueuer, procrastinate, asyncpg"]
-    if python.exists() and subprocess.run(probe, check=False, capture_output=True).returncode == 0:
-        return str(python)
-    lab.say("   installing PgQueuer and Procrastinate into .tidemark/bench/venv")
-    venv.create(home, with_pip=True, clear=True)
-    done = subprocess.run([str(python), "-m", "pip", "install", "-q", *PEERS], check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        message = f"they cannot be installed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1][:200]}"
-        raise lab.Missing(message)
-    return str(python)
 
 
 def _peer(python: str, name: str, database: Database, what: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""dlt merging the same list rows into Postgres, run by the Python of its own environment: `python dlt_merge.py <url> <file>`.
+"""dlt merging the same list rows into Postgres, run by the Python of its own environment: `python dlt_merge.py <credentials> <file>`.
 
 The file holds pages, one JSON list of rows a line. Prints one JSON line: items a second of a first load, and of the same
 rows once more.
@@ -22,16 +22,18 @@ import dlt
 
 def main() -> None:
     """Load twice."""
-    url, file = sys.argv[1:]
+    where, file = sys.argv[1:]
     pages = [json.loads(line) for line in Path(file).read_text().splitlines()]
     with tempfile.TemporaryDirectory() as home:
-        pipeline = dlt.pipeline("bench", destination=dlt.destinations.postgres(url), dataset_name="dlt", pipelines_dir=home)
+        pipeline = dlt.pipeline(
+            "bench", destination=dlt.destinations.postgres(json.loads(where)), dataset_name="dlt", pipelines_dir=home
+        )
 
         @dlt.resource(name="items", primary_key="item_id", write_disposition={"disposition": "merge", "strategy": "upsert"})
         def items() -> Any:
             yield from pages
 
-        print(json.dumps([_loaded(pipeline, items, sum(map(len, pages))) for _ in range(2)]))
+        sys.stdout.write(json.dumps([_loaded(pipeline, items, sum(map(len, pages))) for _ in range(2)]) + "\n")
 
 
 def _loaded(pipeline: Any, items: Any, count: int) -> float:

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -253,6 +254,24 @@ def workers(environment: Mapping[str, str], processes: int = 1, function: str = 
         each.stdin.write("go\n")
         each.stdin.flush()
     return [json.loads(each.communicate(timeout=1200)[0].splitlines()[-1]) for each in started]
+
+
+def peers(name: str, packages: Sequence[str], probe: str) -> str:
+    """The Python of an environment of its own that has these packages; made at the first call.
+
+    Raises: Missing.
+    """
+    home = HOME / name
+    python = home / "bin" / "python"
+    if python.exists() and subprocess.run([str(python), "-c", probe], check=False, capture_output=True).returncode == 0:
+        return str(python)
+    say(f"   installing {', '.join(packages)} into {home.relative_to(ROOT)}")
+    venv.create(home, with_pip=True, clear=True)
+    done = subprocess.run([str(python), "-m", "pip", "install", "-q", *packages], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        message = f"they cannot be installed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1][:200]}"
+        raise Missing(message)
+    return str(python)
 
 
 # Results ---------------------------------------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import itertools
 import json
 import os
 import random
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -105,6 +105,10 @@ def run(cluster: Cluster, *, rounds: int, **_: object) -> Result:
             "naive upserts, commit per page": lambda: _naive(bare, rows[:NAIVE]),
         }
         found = lab.alternate(rounds, contenders)
+        try:
+            found |= _dlt(cluster, rows)
+        except lab.Missing as missing:
+            result.notes.append(f"Without dlt: {missing}")
     result.numbers = [{"contender": name, **numbers} for name, numbers in found.items()]
     limit, naive = found["copy of parsed rows"]["per_second"], found["naive upserts, commit per page"]["per_second"]
     result.goal("first load, 1 connection, times COPY", found["first load, 1 connection"]["per_second"] / limit, 0.5)
@@ -117,9 +121,32 @@ def run(cluster: Cluster, *, rounds: int, **_: object) -> Result:
     result.goal("first load, 1 connection, times naive", found["first load, 1 connection"]["per_second"] / naive, 8)
     result.goal("unchanged, 1 connection, times naive", found["unchanged, 1 connection"]["per_second"] / naive, 10)
     result.goal("WAL bytes an unchanged row", found["unchanged, 1 connection"]["wal_bytes"], 20, at_least=False)
-    if importlib.util.find_spec("dlt") is None:
-        result.notes.append("dlt is not installed here: its merge is not among the contenders.")
+    if "dlt, first load" in found:
+        dlt, again = found["dlt, first load"]["per_second"], found["dlt, unchanged"]["per_second"]
+        result.goal("first load, 1 connection, times dlt merge", found["first load, 1 connection"]["per_second"] / dlt, 8)
+        result.goal("first load, 4 connections, times dlt merge", found["first load, 4 connections"]["per_second"] / dlt, 8)
+        result.goal("unchanged, 1 connection, times dlt merge", found["unchanged, 1 connection"]["per_second"] / again, 10)
     return result
+
+
+def _dlt(cluster: Cluster, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """One round: dlt takes a while."""
+    python = lab.peers("dlt", ["dlt[postgres]==1.31.0"], "import dlt")
+    file = lab.HOME / "pages.jsonl"
+    file.write_text("".join(json.dumps(rows[start : start + PER_PAGE]) + "\n" for start in range(0, len(rows), PER_PAGE)))
+    with lab.database(cluster, "bench_dlt", empty=True) as database:
+        address = db.Address(database.url)
+        where: dict[str, Any] = {"database": database.name, "username": address.user, "host": "localhost", "password": "none"}
+        if address.socket:
+            where["query"] = {"host": address.socket.rpartition("/")[0]}
+        done = subprocess.run(
+            [python, str(lab.HERE / "dlt_merge.py"), json.dumps(where), str(file)], check=False, capture_output=True, text=True
+        )
+    file.unlink()
+    if done.returncode != 0:
+        raise lab.Missing((done.stderr.strip().splitlines() or ["it ended without a word"])[-1][:200])
+    first, again = json.loads(done.stdout.splitlines()[-1])
+    return {"dlt, first load": {"per_second": first}, "dlt, unchanged": {"per_second": again}}
 
 
 def _first(database: Database, texts: Sequence[str], threads: int) -> dict[str, float]:

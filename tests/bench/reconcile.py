@@ -55,7 +55,7 @@ def _round(database: Database, seed: int) -> dict[str, Any]:
         database.sql(UNLIMITED)
         sync.by_hand({"entity_type": "invoice", "mode": "full"})
         _drain()
-        _prove_an_hour_ago(database)
+        zoho.turn(3600)
         drifted = _drift(database, zoho, random.Random(seed))
         zoho.forget()
         began_at, plan = time.perf_counter(), reconcile.by_hand({"entities": ["invoice"]})[1]["plan_id"]
@@ -73,11 +73,6 @@ def _drain() -> None:
         pass
 
 
-def _prove_an_hour_ago(database: Database) -> None:
-    """As if the full list had been read before the edits that are lost, which it would otherwise be too young for."""
-    database.sql("update tidemark.statistics set verified_at = verified_at - interval '1 hour'")
-
-
 def _drift(database: Database, zoho: StandIn, chance: random.Random) -> dict[str, str]:
     """Thirty records that drift in five ways, as many of each; each with how."""
     ids = sorted(zoho.rows("invoice"))
@@ -91,7 +86,7 @@ def _drift(database: Database, zoho: StandIn, chance: random.Random) -> dict[str
     _sql_ids(database, "delete from erp.invoices where source_id in ({})", missing)
     zoho.edit("invoice", ids=stale, reference_number="lost", total=4711.25)  # its webhook was lost, and the cursor has passed it
     database.sql(
-        "update public.tds_sync_cursors set cursor_value = (app_now() + interval '1 hour')::text where entity_type = 'invoice'"
+        "update public.tds_sync_cursors set cursor_value = (app_now() + interval '2 hours')::text where entity_type = 'invoice'"
     )
     older_set = "set total = total - 1, source_modified_at = source_modified_at - interval '1 minute', list_hash = 'older'"
     _sql_ids(database, f"update erp.invoices {older_set} where source_id in ({{}})", older)  # as after a restored backup

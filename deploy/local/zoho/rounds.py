@@ -21,8 +21,8 @@ from deploy.local.zoho.store import Store
 # As many go as come: a stand-in that lives through many rounds stays of a size.
 NEW, DELETED = 0.12, 0.12
 # Ties, and records that do not say when they changed, cost a call each to be read again.
-FAULTS = Faults(ties=0.02, deletes=DELETED)
-LABELS = tuple(label for label, kind in KINDS.items() for _ in range(10 if kind.version_key else 1))
+FAULTS = Faults(ties=0.015, deletes=DELETED)
+LABELS = tuple(label for label, kind in KINDS.items() for _ in range(20 if kind.version_key else 1))
 SECONDS_BETWEEN = 89  # at most, between two changes
 
 
