@@ -84,26 +84,32 @@ class Api:
         asked = {key: value for key, value in query.items() if value is not None}
         return self.call("GET", path + (f"?{urlencode(asked)}" if asked else ""))
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
+    def call(self, method: str, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Any:
         """The body of the answer. Raises: Problem, for everything that is not a success."""
-        answer = self.ask(method, path, body)
-        if answer.status < 400:  # noqa: PLR2004
-            return answer.body
-        raise problem(answer, f"{method} {path}")
+        return self.accepted(self.ask(method, path, body, headers=headers), f"{method} {path}")
 
-    def ask(self, method: str, path: str, body: Any = None) -> Answer:
+    def accepted(self, answer: Answer, what: str) -> Any:
+        """The body of an answer to `what`. Raises: Problem, when it is not a success, or not of ours."""
+        if answer.status >= 400:  # noqa: PLR2004
+            raise problem(answer, what)
+        if not isinstance(answer.body, dict):
+            cause = f"{self.url} does not speak as Tidemark does."
+            raise Problem(cause, then="name it with --url", trace_id=answer.trace_id)
+        return answer.body
+
+    def ask(self, method: str, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Answer:
         """The answer, whatever it says. Raises: Problem, when there is none."""
         from http.client import HTTPException  # noqa: PLC0415 - 20 ms that --help need not pay
         from secrets import token_hex  # noqa: PLC0415
 
         trace_id = token_hex(16)
-        headers = {"traceparent": f"00-{trace_id}-{token_hex(8)}-01", "Accept": "application/json"}
+        sent = {"traceparent": f"00-{trace_id}-{token_hex(8)}-01", "Accept": "application/json", **(headers or {})}
         if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+            sent["Authorization"] = f"Bearer {self._token}"
         payload = None if body is None else json.dumps(body).encode()
         connection = self._connection()
         try:
-            connection.request(method, urlsplit(self.url).path + path, payload, headers)
+            connection.request(method, urlsplit(self.url).path + path, payload, sent)
             answer = connection.getresponse()
             text = answer.read()
         except TimeoutError as error:
@@ -133,9 +139,14 @@ def problem(answer: Answer, what: str) -> Problem:
     told = answer.body if isinstance(answer.body, dict) else {}
     cause = told.get("detail") or told.get("error") or f"{what} was answered with status {answer.status}."
     for fault in told.get("errors") or []:
-        cause += f"\n  {fault.get('pointer', '')} {fault.get('message', '')}"
+        cause += f"\n  {_place(fault)}"
     code = BY_STATUS.get(answer.status, Exit.FAILED)
     return Problem(str(cause), code, trace_id=told.get("trace_id") or answer.trace_id)
+
+
+def _place(fault: Mapping[str, Any]) -> str:
+    """Where a fault is, and what is wrong there."""
+    return f"{fault.get('pointer') or '(the whole)'} {fault.get('message', '')}"
 
 
 def _parsed(text: bytes) -> Any:

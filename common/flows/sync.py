@@ -163,17 +163,20 @@ def _start(
         if not found:
             return None
     if mode == "stock":
-        _ask_for_moved(tx)
+        _ask_for_moved(tx, timedelta(seconds=values["sync.lookback_seconds"]))
     return _submit(tx, found, mode, provenance=provenance, by=by, priority=priority, calls=values["sync.refetch_calls"])
 
 
-def _ask_for_moved(tx: Transaction) -> None:
-    """Products whose stock documents have moved since it was last looked at: their stamp does not tell."""
-    cursor = runs.cursors(tx).get("stock_adjustment")
-    if cursor is None:
+def _ask_for_moved(tx: Transaction, lookback: timedelta) -> None:
+    """Products whose stock documents have moved since it was last looked at: their stamp does not tell.
+
+    Since that began, not since it ended: what came meanwhile, or was committed a little later, had not been looked at.
+    """
+    begun = runs.last_begun(tx, "product", ("stock", "full"))
+    if begun is None:
         return
     for entity in entities.every():
-        refetches.ask_for_moved(tx, settings.load().zoho_organization_id, entity, cursor.last_sync_at)
+        refetches.ask_for_moved(tx, settings.load().zoho_organization_id, entity, begun - lookback)
 
 
 def _reread(tx: Transaction, label: str, ids: list[str], *, by: str, priority: int) -> str:

@@ -168,7 +168,7 @@ def ended(tx: Transaction, stage: Stage, *, ok: bool) -> None:
         missing = seen_ids.missing(
             tx, entity, organization, UUID(stage.plan), stage.no, since=run.first_served_at, limit=MOST_MISSING
         )
-        most = max(FEWEST_MISSING, int(values["sync.missing_share"] * (run.rows + len(missing))))
+        most = _most_missing(entity, run.rows, len(missing), share=values["sync.missing_share"])
         _look_for(tx, stage, entity, missing, most=most)
         lookback = timedelta(seconds=values["sync.lookback_seconds"])
         comparisons.after_list(

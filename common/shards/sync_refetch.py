@@ -24,6 +24,7 @@ from common.stores.records import Version
 KIND = "sync.refetch"
 IS_OURS = True
 SETTLED = timedelta(seconds=2)  # after a stamp, in which another change could still carry it
+LATEST = timedelta(minutes=5)  # after a change the source shows it; a record that it does not know may be that young
 MOST_PAGES = 10  # of a list that is read because its records cannot be read by id
 
 
@@ -52,7 +53,11 @@ def run(shards: range, context: Context) -> Ran:
         raise
 
     def effect(tx: Transaction) -> None:
-        mine = refetches.done(tx, organization, token, entity.label, sorted([*read.found, *read.missing]))
+        young = refetches.young(tx, organization, entity, read.missing, read.served_at - LATEST) if read.missing else set()
+        if young:
+            refetches.postpone(tx, organization, token=token, entity=entity.label, ids=sorted(young), wait=LATEST)
+        believed = sorted({*read.found, *read.missing} - young)
+        mine = refetches.done(tx, organization, token, entity.label, believed)
         versions = []
         for identifier, record in read.found.items():
             if identifier in mine and (version := _version(tx, entity, identifier, record, served_at=read.served_at, token=token)):

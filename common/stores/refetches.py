@@ -84,6 +84,19 @@ def done(tx: Transaction, organization: str, token: int, entity: str, ids: Seque
     return {row.id for row in rows}
 
 
+def young(tx: Transaction, organization: str, entity: Entity, ids: Sequence[str], since: datetime) -> set[str]:
+    """Those of them that live here and changed after `since`: the source may not show them yet."""
+    rows, _ = tx.statement(
+        rendered(entity)["young"], {"organization": organization, "ids": encoding.rows(list(ids)), "since": since}
+    )
+    return {row[0] for row in rows}
+
+
+def postpone(tx: Transaction, organization: str, *, token: int, entity: str, ids: Sequence[str], wait: timedelta) -> None:
+    """Ask for these again after `wait`."""
+    tx.run("refetches.postpone", organization=organization, token=token, entity=entity, ids=encoding.rows(list(ids)), wait=wait)
+
+
 def give_back(tx: Transaction, organization: str, token: int) -> None:
     """The call did not come to what is left of the claim."""
     tx.run("refetches.give_back", organization=organization, token=token, entity=None)
@@ -110,7 +123,7 @@ def waiting(tx: Transaction) -> list[Waiting]:
 @functools.cache
 def rendered(entity: Entity) -> dict[str, str]:
     """The statements of an entity by name."""
-    found = {"ask_for_details": queries()["refetches.ask_for_details"].replace("@table@", entity.table)}
+    found = {name: queries()[f"refetches.{name}"].replace("@table@", entity.table) for name in ("ask_for_details", "young")}
     if entity.lines is not None and "item_id" in entity.lines.columns:
         moved = queries()["refetches.ask_for_moved"].replace("@line_table@", entity.lines.table)
         found["ask_for_moved"] = moved.replace("@table@", entity.table)

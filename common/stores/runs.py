@@ -185,6 +185,12 @@ def pin(tx: Transaction, entity: str) -> None:
     tx.run("runs.pin", entity=entity)
 
 
+def last_begun(tx: Transaction, entity: str, modes: Sequence[str]) -> datetime | None:
+    """When the last run of an entity began that went well in one of these modes."""
+    begun: datetime | None = tx.value("runs.last_begun", entity=entity, modes=encoding.rows(list(modes)))
+    return begun
+
+
 def cursors(tx: Transaction) -> dict[str, Cursor]:
     """Where each entity's sync begins."""
     return {cursor.entity_type: cursor for cursor in tx.all(Cursor, "runs.cursors")}

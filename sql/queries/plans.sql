@@ -160,7 +160,8 @@ update tidemark.plans set root = :root where id = :plan and finished_at is not n
 
 -- name: progress
 -- How far the stages of plans have come, from their lanes; of the newest plans, or of one.
-select p.id::text, p.name, p.status, p.priority, p.reason, p.submitted_by, p.submitted_at, p.deadline_at, p.finished_at, p.hash, p.seed,
+select p.id::text as plan, p.name, p.status as plan_status, p.priority, p.reason, p.submitted_by, p.submitted_at, p.deadline_at,
+       p.finished_at as plan_finished_at, p.hash, p.seed,
        encode(p.root, 'hex'), p.retries, p.retry_budget, p.undoes::text, s.no, s.id, s.kind, s.status, s.shards, s.is_open_ended, s.released, s.opened_at, s.finished_at,
        s.chunk, s.slo, s.config, encode(s.root, 'hex'), l.lanes, l.held, l.running, l.left, f.retry, f.dead, f.healed, array(select n.id from tidemark.stages n where n.plan = s.plan and n.no = any (s.needs)), app_now()
   from (select * from tidemark.plans

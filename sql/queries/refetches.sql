@@ -78,6 +78,20 @@ with mine as (
 )
 select source_entity_id from mine;
 
+-- name: young
+-- Live records whose last change is younger than a moment: the source may not show them yet.
+select d.source_id from erp.@table@ d
+ where d.organization_id = :organization and d.source_id in (select jsonb_array_elements_text(:ids::jsonb)) and d.deleted_at is null
+   and coalesce(d.source_modified_at, d.created_at) > :since::timestamptz
+ order by d.source_id;
+
+-- name: postpone
+-- It is too early to believe what was said of these: they are asked for again, and no attempt is spent.
+update tidemark.refetches
+   set token = null, leased_until = null, attempts = attempts - 1, ready_at = app_now() + :wait
+ where organization_id = :organization and token = :token and entity_type = :entity::public.tds_entity_type
+   and source_entity_id in (select jsonb_array_elements_text(:ids::jsonb));
+
 -- name: give_back
 -- The call did not come to these: no attempt is spent.
 update tidemark.refetches

@@ -79,6 +79,11 @@ do update set last_sync_at = excluded.last_sync_at, total_synced = c.total_synce
 update public.tds_sync_cursors set last_sync_status = 'failed'
  where source_type = 'zoho' and entity_type = :entity::public.tds_entity_type;
 
+-- name: last_begun
+-- When the last run of an entity began that went well in one of these modes.
+select max(started_at) from public.tds_sync_runs
+ where entity_type = :entity::public.tds_entity_type and status = 'completed' and mode in (select jsonb_array_elements_text(:modes::jsonb));
+
 -- name: cursors
 -- Where each entity's sync begins.
 select c.entity_type::text, c.cursor_value::timestamptz, c.last_sync_at, c.total_synced, c.last_sync_count, c.last_sync_status::text, c.sync_metadata,

@@ -102,6 +102,10 @@ def test_equal_sides_are_proven_with_one_count_each(a_source, sql):
     assert found["calls"] == len(paths(zoho)) == 2  # of what changed since the full list, and of everything
     assert found["verified_at"] is not None
     assert drifts(sql) == {}
+    # The stage of its whole list was never opened, and that is no failure of a sync.
+    assert sql("select count(*) from public.tds_alerts") == [[0]]
+    assert sql("select last_sync_status::text from public.tds_sync_cursors where entity_type = 'invoice'") == [["completed"]]
+    assert sql("select count(*) from public.tds_sync_runs where completed_at is null") == [[0]]
 
 
 def test_what_is_missing_changed_and_gone_is_found_by_counting_and_repaired(a_source, sql):
@@ -166,6 +170,7 @@ def test_a_figure_that_somebody_changed_here_is_put_back(a_source, sql):
     sql("update erp.invoices set total = total + 1 where source_id = :id", id=edited)
     compare("invoice")
     assert drifts(sql) == {edited: ["changed", "local_edit", True]}
+    assert sql("select repaired_at = found_at from tidemark.drifts") == [[True]]  # by the page itself, without another call
     assert sql("select total from erp.invoices where source_id = :id", id=edited) == was
 
 

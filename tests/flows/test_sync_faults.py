@@ -162,7 +162,7 @@ def test_a_source_that_is_down_for_an_hour_costs_the_hour_and_no_record(sql, zoh
 
 
 def test_the_end_of_the_days_calls_stops_every_sync_and_no_webhook(sql, zoho, unlimited, finish, turn_clock):
-    zoho.limits.daily = 3
+    zoho.limits.daily = 1
     first = start("full", "product")
     second = start("full", "customer")
     work.work()
@@ -232,7 +232,8 @@ def test_an_empty_list_of_what_cannot_be_read_by_id_is_not_believed(sql, zoho, u
     list_nothing(zoho, monkeypatch, "pricebooks")
     finish(start("full", "price_list"))
     assert live(sql, "price_lists") == before
-    assert sql("select alert_type, affected_count from tds_alerts where not resolved") == [["sync_too_many_missing", len(before)]]
+    alerted = sql("select alert_type, affected_count from tds_alerts where not resolved and alert_type like 'sync_%'")
+    assert alerted == [["sync_too_many_missing", len(before)]]
 
 
 def test_a_bulk_answer_without_any_of_the_records_is_not_believed(sql, zoho, unlimited, finish, monkeypatch):
@@ -321,7 +322,9 @@ def test_a_full_sync_that_runs_into_the_next_slot_is_not_begun_beside_itself(sql
 def test_syncs_of_entities_that_overlap_each_read_what_the_other_does_not(sql, zoho, unlimited, finish):
     only = start("full", "product")
     every = start("full")
-    read = sql("select entity_type::text from tds_sync_runs where plan_id = cast(:plan as uuid) and entity_type is not null", plan=every)
+    read = sql(
+        "select entity_type::text from tds_sync_runs where plan_id = cast(:plan as uuid) and entity_type is not null", plan=every
+    )
     assert ["product"] not in read
     assert len(read) == 10
     assert {finish(only)["status"], finish(every)["status"]} == {"succeeded"}

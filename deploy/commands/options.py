@@ -1,0 +1,40 @@
+"""What commands have in common: their options, and what they say when there is no such thing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from deploy.client import Exit, Problem
+
+PLAIN: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+Json = Annotated[bool, typer.Option("--json", help="Data as JSON.")]
+Url = Annotated[str | None, typer.Option("--url", help="Where Tidemark is; else FUNCTIONS_URL, else as `make run` wrote it down.")]
+Token = Annotated[str | None, typer.Option("--token", help="Who you are; else TIDEMARK_TOKEN, else ADMIRAL_TOKEN.")]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many.")]
+
+
+def group(help_: str) -> typer.Typer:
+    """A noun with verbs."""
+    return typer.Typer(help=help_, **PLAIN)
+
+
+@contextlib.contextmanager
+def unknown(*, then: str) -> Iterator[None]:
+    """What to look at when there is no such thing."""
+    try:
+        yield
+    except Problem as fault:
+        if fault.code == Exit.NOT_FOUND:
+            fault.then = then
+        raise
+
+
+def segment(text: str) -> str:
+    """What stands between two slashes of a path."""
+    from urllib.parse import quote  # noqa: PLC0415
+
+    return quote(text, safe="")
