@@ -123,7 +123,8 @@ def waiting(tx: Transaction) -> list[Waiting]:
 @functools.cache
 def rendered(entity: Entity) -> dict[str, str]:
     """The statements of an entity by name."""
-    found = {name: queries()[f"refetches.{name}"].replace("@table@", entity.table) for name in ("ask_for_details", "young")}
+    details, young = queries()["refetches.ask_for_details"], queries()["refetches.young"]
+    found = {"ask_for_details": details.replace("@table@", entity.table), "young": young.replace("@table@", entity.table)}
     if entity.lines is not None and "item_id" in entity.lines.columns:
         moved = queries()["refetches.ask_for_moved"].replace("@line_table@", entity.lines.table)
         found["ask_for_moved"] = moved.replace("@table@", entity.table)

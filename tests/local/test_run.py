@@ -23,10 +23,14 @@ import pytest
 
 from common import settings
 from deploy import environment
+from deploy.local import source
+from deploy.local.sender import Sender
+from deploy.local.zoho.emitter import Emitter
+from tests.local.client import eventually, rows
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READY = re.compile(r"Ready after")
-SECONDS = 60
+SECONDS = 90
 pytestmark = [pytest.mark.process, pytest.mark.xdist_group("run")]
 
 
@@ -38,6 +42,7 @@ class Run:
         self.said = state.parent / f"said-{time.monotonic_ns()}"
         kept = {name: value for name, value in os.environ.items() if name.lower() not in settings.Settings.__dataclass_fields__}
         environ = kept | {"TIDEMARK_STATE": str(state), "PORT": "0", "DEMO": "0", "HOME": str(state.parent)} | variables
+        environ |= {"COLUMNS": "120"}
         with self.said.open("w") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "deploy.local.run"],
@@ -163,15 +168,74 @@ def test_stopped_while_it_starts_it_leaves_no_process(state, seconds):
     assert run.left() == []
 
 
-def test_with_a_database_of_ones_own_it_starts_none_and_accounts_for_every_event_of_the_demonstration(state, database_url):
-    with running(state, DATABASE_URL=database_url, DEMO="1", DEMO_SEED="7", DEMO_DELIVERIES="300") as run:
-        run.until("Still serving")
-        assert "Every event is accounted for." in run.text
-        assert run.get("/queue/stats")[1]["pending"] == 0
-        assert run.variables["DATABASE_URL"] == database_url
+def unlimited(run: Run, database_url: str) -> None:
+    """Let calls to the source through as they come: at its real rate, a demonstration takes a minute."""
+    source.ask(run.variables["ZOHO_API_URL"], "limits", {"off": True})
+    rows(database_url, "update tidemark.settings set value = '100000' where key in ('zoho.calls_per_minute', 'zoho.burst')")
+
+
+def send_what_the_source_never_had(run: Run, count: int) -> None:
+    """As `tidemark webhook send` does."""
+    variables = run.variables
+    emitter = Emitter(3, variables["ZOHO_ORGANIZATION_ID"], variables["ZOHO_WEBHOOK_SECRETS"], labels=["product"])
+    sender = Sender(variables["FUNCTIONS_URL"], 1)
+    sender.start(emitter.deliveries(count))
+    eventually(lambda: sender.is_done)
+
+
+def test_the_demonstration_ends_equal_and_so_does_the_next_one_on_the_same_database_whatever_happened_to_the_first(
+    state, database_url
+):
+    given = {"DATABASE_URL": database_url, "DEMO": "1", "DEMO_DELIVERIES": "300"}
+    with running(state, DEMO_SEED="7", **given) as first:
+        unlimited(first, database_url)
+        first.until("Still serving")
+        assert "Every event is accounted for." in first.text
+        assert "Source and database are equal" in first.text
+        assert "are left out" not in first.text
+        assert first.get("/queue/stats")[1]["pending"] == 0
+        assert first.variables["DATABASE_URL"] == database_url
         assert not (state / "postgres").exists()
-        assert run.end(signal.SIGINT) == 0
-        assert run.left() == []
+        send_what_the_source_never_had(first, 3)
+        first.process.kill()
+        assert first.left() == []
+    with running(state, DEMO_SEED="8", **given) as second:
+        unlimited(second, database_url)
+        second.until("Still serving")
+        assert "Every event is accounted for." in second.text
+        assert "Source and database are equal" in second.text
+        assert re.search("[1-3] records that the source never had are left out", second.text)
+        assert second.end(signal.SIGINT) == 0
+        assert second.left() == []
+
+
+def test_a_demonstration_that_does_not_add_up_fails_and_says_why(state, database_url):
+    """A database that remembers what the stand-in does not: the journal between them is gone."""
+    given = {"DATABASE_URL": database_url, "DEMO": "1", "DEMO_DELIVERIES": "100"}
+    with running(state, DEMO_SEED="7", **given) as first:
+        unlimited(first, database_url)
+        first.until("Still serving")
+    (state / "zoho.jsonl").unlink()
+    with running(state, DEMO_SEED="8", **given) as second:
+        unlimited(second, database_url)
+        assert second.process.wait(SECONDS) == 1
+        assert "the demonstration does not add up" in second.text
+        assert "at the source" in second.text
+
+
+def test_with_a_source_of_ones_own_no_stand_in_is_started_and_nothing_invented_is_sent(state, database_url):
+    own = {
+        "ZOHO_CLIENT_ID": "mine",
+        "ZOHO_CLIENT_SECRET": "mine",
+        "ZOHO_REFRESH_TOKEN": "mine",
+        "ZOHO_ACCOUNTS_URL": "http://127.0.0.1:9",
+    }
+    with running(state, DATABASE_URL=database_url, DEMO="1", **own) as run:
+        run.until("No demonstration")
+        assert {name: run.variables[name] for name in own} == own
+        assert "ZOHO_API_URL" not in run.variables
+        assert "zoho" not in json.loads((state / "processes").read_text())
+        assert rows(database_url, "select count(*) from tds_inbox_events") == [[0]]
 
 
 @pytest.mark.parametrize(

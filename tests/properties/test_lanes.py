@@ -84,11 +84,11 @@ class Model:
             assert lane.done < lane.busy <= lane.hi
             self.workers.append(Worker(lane))
 
-    def report(self, last: bool = False) -> None:
+    def report(self, worker: Worker | None = None) -> None:
         """What flows.work does with a chunk that went well."""
         if not self.workers:
             return
-        worker = self.workers[-1] if last else self.chance.choice(self.workers)
+        worker = worker or self.chance.choice(self.workers)
         span = range(worker.place.done, worker.place.busy)
         next_ = self.chance.choice([0, 1, 2, 7, 50])
         is_current = self.sql(
@@ -150,7 +150,7 @@ class Model:
                 return
             self.take()
             for _ in range(5):
-                self.report(last=True)
+                self.report(self.workers[-1] if self.workers else None)
             self.lapse()
         message = f"the plan is stranded: {self.sql('select * from tidemark.lanes')}"
         raise AssertionError(message)
