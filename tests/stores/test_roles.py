@@ -30,7 +30,8 @@ OTHERS = """
       from unnest(:roles::text[]) with ordinality as roles (role, position)
       join pg_namespace n on n.nspname in ('public', 'tidemark', 'erp')
      cross join lateral (
-           select format('%I.%I(%s)', n.nspname, p.proname, array_to_string(p.proargnames[1:p.pronargs], ', ')),
+           select format('%I.%I(%s)', n.nspname, p.proname,
+                  (select string_agg(a.name, ', ' order by a.no) from unnest(p.proargnames) with ordinality a (name, no) where a.no <= p.pronargs)),
                   has_function_privilege(role, p.oid, 'execute')
              from pg_proc p where p.pronamespace = n.oid
            union all

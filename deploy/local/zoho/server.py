@@ -31,8 +31,14 @@ class Server(ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, answer: Callable[[Request], Answer], now: Callable[[], datetime]) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+    def __init__(
+        self, port: int, answer: Callable[[Request], Answer], now: Callable[[], datetime], listener: socket.socket | None = None
+    ) -> None:
+        super().__init__(("127.0.0.1", port), _Handler, bind_and_activate=listener is None)
+        if listener is not None:
+            self.socket.close()
+            self.socket = listener
+            self.server_address = listener.getsockname()
         self.answer, self.now = answer, now
         self.enough = threading.Event()
         self.open: set[socket.socket] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -41,6 +42,7 @@ class StandIn:
     def __init__(
         self, seed: int = 1, *, sizes: int | Mapping[str, int] = SIZE, organization: str = ORGANIZATION, port: int = 0,
         offset: str = "+0300", now: datetime | None = None, journal: Path | None = None,
+        listener: socket.socket | None = None,
     ) -> None:  # fmt: skip
         self.organization = organization
         self.skew = timedelta()
@@ -60,6 +62,7 @@ class StandIn:
         self._webhooks: Webhooks | None = None
         self._server: Server | None = None
         self._port = port
+        self._listener = listener  # one that listens already, instead of a port
 
     # Serving
 
@@ -68,7 +71,7 @@ class StandIn:
 
         Raises: OSError, when the port is taken.
         """
-        self._server = Server(self._port, self._answer, lambda: self._clock.now() + self.skew)
+        self._server = Server(self._port, self._answer, lambda: self._clock.now() + self.skew, self._listener)
         self._port = self._server.server_address[1]
         self._api.url = self.url
         self._server.start()
