@@ -68,7 +68,8 @@ class Bars:
         busy = [f"{bar.name} {bar.said}" for bar in self._last if not bar.is_over and bar.done]
         done = f"{len(ended)} of {len(self._last)} done" if len(self._last) > 1 else ""
         words = [word for word in (done, "; ".join(busy or [f"{bar.name} {bar.said}" for bar in ended[-1:]])) if word]
-        self._console.print(f"  {': '.join(words)}", soft_wrap=True)
+        if words:
+            self._console.print(f"  {': '.join(words)}", soft_wrap=True)
 
 
 def of_run(run: Mapping[str, Any], totals: Mapping[str, int] | None = None) -> list[Bar]:

@@ -6,75 +6,27 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import import_module
 
 import pytest
 
 from common import settings
-from common.edge import hook
-from common.flows import process, receive
-from common.rules.http import Answer, Request
+from common.flows import process
+from common.rules.http import Request
 from common.signatures import zoho
-from deploy import cli, environment
-from deploy.local.gateway import target_of
+from deploy import environment
 from deploy.local.zoho.emitter import Emitter, Expected, Faults
+from tests.commands import Handler, commanded
 from tests.conftest import ORGANIZATION, OWNER, SECRET
 from tests.make import a_request, an_item, send, signed
 
 MISSING = "00000000-0000-4000-8000-000000000000"
 
 
-def edge(request: Request) -> Answer:
-    """What the functions answer, as the gateway would call them."""
-    if request.path.startswith("/webhooks/") and request.method != "GET":
-        return hook(lambda asked: (202, receive.receive(asked)))(request)
-    return import_module(f"functions.{target_of(request.method, request.path)}").handle(request)
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def answer(self):
-        path, _, query = self.path.partition("?")
-        headers = tuple((name.lower(), value) for name, value in self.headers.items())
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        answer = edge(Request(self.command, path, query, headers, body, "127.0.0.1"))
-        self.send_response(answer.status)
-        for name, value in answer.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer.body)))
-        self.end_headers()
-        self.wfile.write(answer.body)
-
-    do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - the standard library looks for these names
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def tidemark(configured, capsys, monkeypatch, tmp_path):
-    """Run the command line in this process against functions in this process: exit status, stdout, stderr."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("TIDEMARK_STATE", str(tmp_path / "none"))
-        configured(FUNCTIONS_URL=f"http://127.0.0.1:{server.server_address[1]}", TIDEMARK_TOKEN=OWNER)
-
-        def run(*words: str):
-            monkeypatch.setattr(sys, "argv", ["tidemark", *words])
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-            out, err = capsys.readouterr()
-            # In one process with the functions, their log lines come along.
-            data = "".join(f"{line}\n" for line in out.splitlines() if not line.startswith('{"severity"'))
-            return int(ended.value.code or 0), data, err
-
+    with commanded(configured, capsys, monkeypatch, str(tmp_path / "none")) as run:
         yield run
-        server.shutdown()
 
 
 def test_events_are_listed_and_shown(tidemark):

@@ -9,7 +9,7 @@ from typing import Any
 
 from common import db, log
 from common.errors import AppError, Unavailable
-from common.flows import fires, plans, process, seal
+from common.flows import fires, plan_verbs, process, seal
 from common.stores import schedules, seen_ids, statistics
 
 LIMIT = 1000  # rows of one healer in one pass
@@ -62,7 +62,7 @@ def _old_fires() -> int:
 
 
 def _overdue_plans() -> int:
-    return plans.stop_overdue()
+    return plan_verbs.stop_overdue()
 
 
 def _unsealed_plans() -> int:

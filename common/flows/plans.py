@@ -1,36 +1,22 @@
-"""Plans: submitted, watched, paused, stopped, tried again."""
+"""Plans: submitted, begun again, taken back."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
-from collections.abc import Mapping
 from datetime import timedelta
 from secrets import token_hex
 from typing import Any
 
 from common import db, encoding, log, settings, shards
 from common.errors import Conflict, Invalid, Refused, Unavailable, Unknown
-from common.flows import seal, stages, work
+from common.flows import plan_status, stages, work
 from common.flows.status import id_of
 from common.rules import plan as rules
-from common.rules import shard as shard_rules
 from common.rules.http import Request
-from common.rules.progress import Stage, Whole, whole
-from common.stores import alerts, lanes, plans, runs, shard_failures
+from common.stores import plans
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
-SHOWN = 50
-FAILURES_SHOWN = 100
-STUCK_SECONDS = 60
-# From which state which verb leads where.
-VERBS: Mapping[str, Mapping[str, str]] = {
-    "running": {"pause": "paused", "cancel": "cancelled", "abort": "aborted"},
-    "paused": {"resume": "running", "cancel": "cancelled", "abort": "aborted"},
-    "halted": {"resume": "running", "cancel": "cancelled", "abort": "aborted", "retry": "running"},
-    "failed": {"retry": "running"},
-}
 
 
 def submit(request: Request, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -57,7 +43,7 @@ def submit(request: Request, given: dict[str, Any]) -> tuple[int, dict[str, Any]
 
 
 def _submitted(plan: str) -> dict[str, Any]:
-    shown = _shown(plan)
+    shown = plan_status.shown(plan)
     return {
         "plan_id": plan,
         "name": shown.plan.name,
@@ -187,262 +173,6 @@ def _counted(asked: rules.Asked, *, is_ours: bool) -> list[dict[str, Any]]:
         message = "The plan cannot be carried out as it stands."
         raise Invalid(message, errors=reader.faults)
     return found
-
-
-# Watching ----------------------------------------------------------------------------------------------------------
-
-
-class Shown:
-    """A plan with its stages."""
-
-    def __init__(self, rows: list[plans.Progress]) -> None:
-        self.plan = rows[0]
-        self.stages = rows
-        self.whole: Whole = whole(
-            [
-                Stage(
-                    total=row.shards
-                    if row.status == "waiting" or not row.is_open_ended
-                    else (row.shards if row.finished_at else None),
-                    released=row.released,
-                    left=row.left if row.status == "open" else (0 if row.finished_at else None),
-                    running=row.running,
-                    retry=row.retry,
-                    dead=row.dead,
-                    opened_at=row.opened_at,
-                    finished_at=row.finished_at,
-                )
-                for row in rows
-            ],
-            rows[0].now,
-        )
-
-    @property
-    def total(self) -> int | None:
-        """How many shards it has, when that is known."""
-        return self.whole.total
-
-
-def _shown(plan: str) -> Shown:
-    with db.transaction("status", read_only=True) as tx:
-        rows = plans.progress(tx, plan)
-    if not rows:
-        message = f"There is no plan {plan}."
-        raise Unknown(message)
-    return Shown(rows)
-
-
-def _plan_status(shown: Shown) -> dict[str, Any]:
-    plan, done = shown.plan, shown.whole
-    opened = [row.opened_at for row in shown.stages if row.opened_at]
-    is_ending = plan.plan_status == "running" and settings.load().hxo_predictive_mode
-    return {
-        "plan_id": plan.plan,
-        "plan_name": plan.name,
-        "status": plan.plan_status,
-        "reason": plan.reason,
-        "priority": plan.priority,
-        "submitted_by": plan.submitted_by,
-        "submitted_at": plan.submitted_at,
-        "started_at": min(opened, default=None),
-        "finished_at": plan.plan_finished_at,
-        "deadline_at": plan.deadline_at,
-        "total_shards": done.total,
-        "pending_shards": done.pending,
-        "claimed_shards": done.running,
-        "running_shards": done.running,
-        "done_shards": done.done,
-        "failed_shards": done.failed,
-        "progress": done.share,
-        "shards_per_second": done.rate,
-        "eta_seconds": done.eta_seconds if is_ending else None,
-        "merkle_root": plan.plan_root,
-        "merkle_seed": plan.seed,
-        "hash": plan.hash,
-        "truth_certified": False,
-        "undoes": plan.undoes,
-        "stages": [
-            {
-                "id": row.id,
-                "kind": row.kind,
-                "status": row.status,
-                "dependencies": row.needs,
-                "total_shards": row.shards,
-                "done_shards": each.done,
-                "running_shards": row.running,
-                "failed_shards": row.retry + row.dead,
-                "healed_shards": row.healed,
-                "lanes": row.lanes,
-                "lanes_held": row.held,
-                "chunk": row.chunk,
-                "opened_at": row.opened_at,
-                "finished_at": row.finished_at,
-                "is_over_slo": row.opened_at is not None and (row.finished_at or row.now) - row.opened_at > row.slo,
-                "merkle_root": row.root,
-            }
-            for row, each in zip(shown.stages, done.stages, strict=True)
-        ],
-    }
-
-
-def status(identifier: str) -> dict[str, Any]:
-    """One plan: how far it is, what failed, when it will be over."""
-    return _plan_status(_shown(str(id_of(identifier))))
-
-
-def report(identifier: str) -> dict[str, Any]:
-    """One plan with its failures; final when it is over."""
-    plan = str(id_of(identifier))
-    found = _plan_status(_shown(plan))
-    with db.transaction("status", read_only=True) as tx:
-        failures = shard_failures.listed(tx, plan, FAILURES_SHOWN)
-    kind = "final" if found["finished_at"] else "interim"
-    return found | {"report_type": kind, "failures": [failure._asdict() for failure in failures]}
-
-
-def overview() -> dict[str, Any]:
-    """All plans that are not over, and the newest of those that are."""
-    with db.transaction("status", read_only=True) as tx:
-        rows = plans.progress(tx, limit=SHOWN)
-        unfinished = plans.progress(tx, unfinished=True, limit=SHOWN)
-    by_plan: dict[str, list[plans.Progress]] = {}
-    for row in rows:
-        by_plan.setdefault(row.plan, []).append(row)
-    alive: dict[str, list[plans.Progress]] = {}
-    for row in unfinished:
-        alive.setdefault(row.plan, []).append(row)
-    shown = [Shown(stages_) for stages_ in (by_plan | alive).values()]
-    active = [each for each in shown if each.plan.plan_finished_at is None]
-    return {
-        "enabled": settings.load().hxo_enabled,
-        "active_plans": len(active),
-        "total_shards_pending": sum(each.whole.pending or 0 for each in active),
-        "total_shards_running": sum(each.whole.running for each in active),
-        "total_shards_complete": sum(each.whole.done for each in active),
-        "plans": [
-            {
-                key: value
-                for key, value in _plan_status(each).items()
-                if key not in {"stages", "merkle_seed", "hash", "truth_certified"}
-            }
-            for each in shown
-        ],
-    }
-
-
-# Verbs -------------------------------------------------------------------------------------------------------------
-
-
-def act(verb: str, identifier: str) -> dict[str, Any]:
-    """Pause, resume, cancel, abort or retry a plan.
-
-    Raises: Unknown; Conflict, with what may be done to it, when it stands where that verb leads nowhere.
-    """
-    check_enabled()
-    plan = str(id_of(identifier))
-    actor = log.field("operator")
-
-    def write(tx: db.Transaction) -> str:
-        locked = _locked(tx, plan)
-        if locked is None:
-            message = f"There is no plan {plan}."
-            raise Unknown(message)
-        allowed = VERBS.get(locked.status, {})
-        if verb not in allowed:
-            may = ", ".join(sorted(allowed)) or "nothing"
-            message = f"The plan is {locked.status}; what can be done to it: {may}."
-            raise Conflict(message, allowed=sorted(allowed))
-        target = allowed[verb]
-        if target in ("cancelled", "aborted"):
-            stop(tx, plan, target, f"by {actor}")
-        else:
-            _go_on(tx, locked, verb, target)
-        return target
-
-    target = db.replayed(write, "worker")
-    if target == "running":
-        work.call_for_more(most=work.FIRST_RINGS)
-    elif target != "paused":
-        seal.seal(plan)
-    log.info("plan.acted", plan=plan, verb=verb, status=target)
-    return {"plan_id": plan, "status": target}
-
-
-def _locked(tx: db.Transaction, plan: str) -> plans.Locked | None:
-    """A plan with all that workers lock of it, in their order."""
-    lanes.lock(tx, plan)
-    shard_failures.lock(tx, plan)
-    plans.lock_open(tx, plan)
-    return plans.lock(tx, plan)
-
-
-def _go_on(tx: db.Transaction, locked: plans.Locked, verb: str, target: str) -> None:
-    timebox = None
-    if verb == "retry":
-        constraints = locked.definition.get("constraints") or {}
-        timebox = timedelta(milliseconds=constraints.get("timebox_ms", rules.TIMEBOX_MS))
-        shard_failures.revive(tx, locked.id)
-        lanes.cut_again(tx, locked.id)
-        plans.reopen(tx, locked.id)
-        runs.reopen(tx, locked.id)
-    plans.set_status(tx, locked.id, target, None, timebox)
-    if target == "running":
-        stages.open_next(tx, locked.id)
-
-
-def stop(tx: db.Transaction, plan: str, status_: str, reason: str) -> None:
-    """End a plan before its time: whoever holds a part of it may write nothing more. The caller has locked all of it."""
-    lanes.revoke(tx, plan)
-    shard_failures.revoke(tx, plan)
-    for row in plans.progress(tx, plan):
-        if row.status == "open":
-            stage = shard_rules.Stage(plan, row.no, row.id, row.kind, row.config, row.shards)
-            plans.lock_stage(tx, plan, row.no)
-            plans.end_stage(tx, plan, row.no, ok=False)
-            lanes.drop(tx, plan, row.no)
-            kind = shards.find(row.kind)
-            if hasattr(kind, "ended"):
-                kind.ended(tx, stage, ok=False)
-    stages.end(tx, plan, status_, reason)
-
-
-def stop_overdue(limit: int = 20) -> int:
-    """End the plans whose timebox is over, and the stages whose last worker died before it could; how many."""
-    with db.transaction("worker") as tx:
-        overdue = plans.overdue(tx, limit)
-        stranded = plans.stranded(tx, limit)
-    for plan in overdue:
-        db.replayed(functools.partial(_stop_if_overdue, plan), "worker")
-    for plan, no in stranded:
-        with db.transaction("worker") as tx:
-            stages.settle(tx, plan, no)
-    return len(overdue) + len(stranded)
-
-
-def _stop_if_overdue(plan: str, tx: db.Transaction) -> None:
-    # It may have ended since it was looked up, or have been given more time.
-    if _locked(tx, plan) is not None and plans.is_overdue(tx, plan):
-        stop(tx, plan, "failed", "its timebox is over")
-
-
-def watch(limit: int = 20) -> int:
-    """Raise an alert while stages take longer than they should, and close it when none does; how many do."""
-    with db.transaction("worker") as tx:
-        slow = plans.slow(tx, limit)
-        if not slow:
-            alerts.resolve(tx, alert_type="stage_over_slo")
-            return 0
-        first = slow[0]
-        alerts.raise_alert(
-            tx,
-            alert_type="stage_over_slo",
-            severity="warning",
-            title=f"The stage {first.stage} of {first.name} takes longer than it should",
-            message=f"It has taken {first.seconds:.0f} s of {first.slo_seconds:.0f} s. Look at /api/hxo/status/{first.plan}.",
-            affected=len(slow),
-            metadata={"stages": [each._asdict() for each in slow]},
-        )
-    return len(slow)
 
 
 def replay(identifier: str) -> tuple[int, dict[str, Any]]:

@@ -68,10 +68,10 @@ def _ring() -> bool:
 
 
 def _work() -> int:
-    from common.flows import plans, work  # noqa: PLC0415 - most ticks come to an instance that does nothing else
+    from common.flows import plan_verbs, work  # noqa: PLC0415 - most ticks come to an instance that does nothing else
 
-    plans.stop_overdue()
-    plans.watch()
+    plan_verbs.stop_overdue()
+    plan_verbs.watch()
     return work.call_for_more()
 
 

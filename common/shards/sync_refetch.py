@@ -53,6 +53,7 @@ def run(shards: range, context: Context) -> Ran:
         raise
 
     def effect(tx: Transaction) -> None:
+        records.lock(tx, entity, organization, [*read.found, *read.missing])
         young = refetches.young(tx, organization, entity, read.missing, read.served_at - LATEST) if read.missing else set()
         if young:
             refetches.postpone(tx, organization, token=token, entity=entity.label, ids=sorted(young), wait=LATEST)

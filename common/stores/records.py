@@ -81,6 +81,11 @@ def _json(document: Any) -> str:
     return orjson.dumps(document, default=lambda leaf: orjson.Fragment(format(leaf, "f"))).decode()
 
 
+def lock(tx: Transaction, entity: Entity, organization: str, ids: Sequence[str]) -> None:
+    """Lock those of them that exist, before anything else that goes with them: the refetches of records come after them."""
+    tx.statement(rendered(entity)[0], {"organization": organization, "ids": encoding.rows(sorted(ids))})
+
+
 def apply(
     tx: Transaction, entity: Entity, organization: str, versions: Sequence[Version], provenance: str = "zoho"
 ) -> dict[str, Applied]:

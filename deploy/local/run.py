@@ -37,7 +37,6 @@ READY_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 TICK_SECONDS = 60
 WORKERS = 2
-OWN_SOURCE = "\nNo demonstration: ZOHO_* name a source of your own, and it would write invented records beside yours."
 # What is made once and stays; the rest is worked out anew at each start.
 KEPT: Mapping[str, Callable[[], str]] = {
     "ADMIRAL_TOKEN": lambda: secrets.token_hex(24),
@@ -78,16 +77,13 @@ def _serve(processes: Processes) -> None:
     zoho = _listen("127.0.0.1", str(source.PORT), is_said=False)
     cluster = Cluster(state / "postgres")
     former = environment.load(state / "env")
-    stand_in = source.variables(zoho.getsockname()[1])
-    if source.is_brought(os.environ, stand_in, former):
-        stand_in = {}
+    stand_in = source.chosen(os.environ, former, zoho.getsockname()[1])
     variables = _variables(former, listener, queue, cluster) | stand_in
     environment.save(state / "env", variables)
     os.environ.update(variables)
-    port = zoho.getsockname()[1]
-    zoho.close()  # it binds the port itself
     if stand_in:
-        source.start(processes, state, port, variables["ZOHO_ORGANIZATION_ID"])
+        source.start(processes, state, zoho, variables["ZOHO_ORGANIZATION_ID"])
+    zoho.close()
     if variables["DATABASE_URL"] == cluster.url(NAME, NAME):
         _start_postgres(processes, cluster)
     _migrate(state)
@@ -100,7 +96,7 @@ def _serve(processes: Processes) -> None:
     threading.Thread(target=_tick_each_minute, name="ticker", daemon=True).start()
     _say(f"Ready after {time.monotonic() - started:.1f} s. {_where(variables)}")
     if os.environ.get("DEMO", "1").strip().lower() not in {"0", "false", "no", "off"}:
-        _demonstrate(processes) if stand_in else _say(OWN_SOURCE)
+        _demonstrate(processes) if stand_in else _say(source.NO_DEMONSTRATION)
     while True:
         processes.check()
         time.sleep(LOOK_SECONDS)
@@ -294,6 +290,7 @@ def _where(variables: Mapping[str, str]) -> str:
         f"  hooks    {url}/webhooks/<entity>\n"
         f'  queue    source {shown}; curl -H "Authorization: Bearer $ADMIRAL_TOKEN" {url}/queue/stats\n'
         f'  tables   source {shown}; psql "$DATABASE_URL" -c "table erp.products limit 5"\n'
+        f"  source   {variables.get('ZOHO_API_URL') or 'your own'}; {Path(sys.executable).parent / 'tidemark'} sync start --watch\n"
         f"  more     {Path(sys.executable).parent / 'tidemark'} --help"
     )
 

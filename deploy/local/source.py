@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from deploy.local.processes import Processes
+from deploy.local.zoho.clock import Clock
+from deploy.local.zoho.tokens import Tokens
 
 PORT = 8090
 SEED = 1
@@ -21,18 +24,22 @@ SIZES = {
     "credit_note": 100, "payment": 500, "stock_adjustment": 60,
 }  # fmt: skip
 ANSWER_SECONDS = 30.0
+NO_DEMONSTRATION = "\nNo demonstration: ZOHO_* name a source of your own, and it would write invented records beside yours."
 
 
 def variables(port: int) -> dict[str, str]:
     """What leads Tidemark to the stand-in, and opens it."""
-    from deploy.local.zoho.clock import Clock  # noqa: PLC0415 - so that the others' processes can be started first
-    from deploy.local.zoho.tokens import Tokens  # noqa: PLC0415
-
     tokens, url = Tokens(SEED, Clock()), f"http://127.0.0.1:{port}"
     return {
         "ZOHO_CLIENT_ID": tokens.client_id, "ZOHO_CLIENT_SECRET": tokens.client_secret, "ZOHO_REFRESH_TOKEN": tokens.refresh_token,
         "ZOHO_API_URL": url, "ZOHO_ACCOUNTS_URL": url,
     }  # fmt: skip
+
+
+def chosen(environ: Mapping[str, str], former: Mapping[str, str], port: int) -> dict[str, str]:
+    """The stand-in's variables; none when the environment brings another source."""
+    ours = variables(port)
+    return {} if is_brought(environ, ours, former) else ours
 
 
 def is_brought(environ: Mapping[str, str], ours: Mapping[str, str], former: Mapping[str, str]) -> bool:
@@ -41,11 +48,15 @@ def is_brought(environ: Mapping[str, str], ours: Mapping[str, str], former: Mapp
     return any(environ.get(name) and environ[name] not in {value, kept.get(name)} for name, value in ours.items())
 
 
-def start(processes: Processes, state: Path, port: int, organization: str) -> None:
-    """Start the stand-in. It goes on where the last one of this directory ended: the database remembers, so must it."""
+def start(processes: Processes, state: Path, listener: socket.socket, organization: str) -> None:
+    """Start the stand-in on a socket that listens.
+
+    It goes on where the last one of this directory ended: what the database remembers, it must remember, too.
+    """
     sizes = [word for label, size in SIZES.items() for word in (f"--{_option(label)}", str(size))]
-    words = f"--port {port} --seed {SEED} --organization {organization} --journal".split()
-    processes.start("zoho", "deploy.local.zoho", [*words, str(state / "zoho.jsonl"), *sizes], os.environ)
+    words = f"--fd {listener.fileno()} --seed {SEED} --organization {organization} --journal".split()
+    words += [str(state / "zoho.jsonl"), *sizes]
+    processes.start("zoho", "deploy.local.zoho", words, os.environ, pass_fds=[listener.fileno()])
 
 
 def _option(label: str) -> str:

@@ -9,7 +9,7 @@ import sys
 import time
 
 from common import db, settings
-from common.flows import plans
+from common.flows import plan_status, plans
 from common.rules.http import Request
 from deploy.local.postgres import Cluster
 from tests.bench import lab
@@ -67,7 +67,7 @@ def _worked(database: Database, shards: int, processes: int) -> dict[str, float]
         )
         submitted = time.perf_counter() - started
         reports = lab.workers(database.environment(), processes, "shards")
-    shown = plans.status(plan[1]["plan_id"])
+    shown = plan_status.status(plan[1]["plan_id"])
     assert (shown["status"], shown["done_shards"]) == ("succeeded", shards), shown
     db.pool().discard()
     working = max(report["seconds"] for report in reports)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from common import settings
-from common.flows import plans, reconcile, statistics, sync, work
+from common.flows import plan_status, reconcile, statistics, sync, work
 from common.outgoing import calls
 from common.rules.http import Request
 from deploy.local.postgres import Cluster
@@ -62,7 +62,7 @@ def _round(database: Database, seed: int) -> dict[str, Any]:
         _drain()
         seconds = time.perf_counter() - began_at
         spent = sum(not call.path.startswith("/oauth") and call.status != 401 for call in zoho.calls)
-        assert plans.status(plan)["status"] == "succeeded", plans.report(plan)
+        assert plan_status.status(plan)["status"] == "succeeded", plan_status.report(plan)
         numbers = _numbers(database, zoho, drifted, spent, seconds)
     calls.close()
     return numbers

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from common import db, settings
-from common.flows import plans, sync
+from common.flows import plan_status, sync
 from deploy.local.postgres import Cluster
 from tests.bench import lab
 from tests.bench.lab import ROOT, Database, Result
@@ -95,7 +95,7 @@ def _synced(database: Database, port: int, processes: int, *, empty: bool = Fals
     with database.cost() as cost:
         plan = sync.by_hand({"entity_type": "product", "mode": "full"})[1]["plan_id"]
         lab.workers(environment, processes, "calls")
-    shown = plans.status(plan)
+    shown = plan_status.status(plan)
     assert shown["status"] == "succeeded", shown
     seconds = (shown["finished_at"] - shown["started_at"]).total_seconds() - _warming(database, plan)
     db.pool().discard()

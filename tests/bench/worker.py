@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import asdict
 
-from common.flows import plans, process, ring, work
+from common.flows import plan_status, process, ring, work
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
 def _calls() -> work.Report:
     """As the queue does it: one call after the other, with a breath between them where there was nothing to do."""
     whole = work.Report()
-    while plans.overview()["active_plans"]:
+    while plan_status.overview()["active_plans"]:
         report = work.work()
         for name, value in asdict(report).items():
             setattr(whole, name, getattr(whole, name) + value)

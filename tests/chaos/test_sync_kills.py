@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from common.flows import plans, sync, work
+from common.flows import plan_status, sync, work
 from deploy.local.zoho import StandIn
 from tests.chaos import check
 from tests.chaos.doomed import DIED, Doomed
@@ -53,9 +53,9 @@ def test_a_worker_killed_at_any_of_its_statements_loses_and_repeats_nothing(data
         for _ in range(6):
             turn_clock(LEASE)
             work.work()
-            if plans.status(plan)["finished_at"]:
+            if plan_status.status(plan)["finished_at"]:
                 break
-        assert plans.status(plan)["status"] == "succeeded", f"killed at statement {number}"
+        assert plan_status.status(plan)["status"] == "succeeded", f"killed at statement {number}"
         assert set(stands(sql)) == set(zoho.rows("product")), f"killed at statement {number}"
         assert check.plan_faults(database_url) == [], f"killed at statement {number}"
     doomed.close()

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from common.clients import zoho as client
-from common.flows import plans, sync, work
+from common.flows import plan_status, sync, work
 from common.stores import lanes, seen_ids
 from deploy.local.zoho import StandIn
 from tests.chaos import check
@@ -91,7 +91,7 @@ def source(zoho):
 def finish(sql, turn_clock, plan):
     def is_over():
         work.work()
-        if plans.status(plan)["finished_at"]:
+        if plan_status.status(plan)["finished_at"]:
             return True
         turn_clock(timedelta(seconds=31))
         return False
@@ -107,7 +107,7 @@ def test_a_worker_that_slept_past_its_lease_writes_nothing(sql, turn_clock, zoho
     zoho.turn(seconds=60)
     edited = zoho.edit("product", 40)  # what the zombie has in its hands is old by now
     finish(sql, turn_clock, plan)
-    assert plans.status(plan)["status"] == "succeeded"
+    assert plan_status.status(plan)["status"] == "succeeded"
     before = sql("select source_id, source_modified_at, updated_at, xmin::text from erp.products order by 1")
     leaves = sql("select plan, stage, lo, hi, peaks from tidemark.leaves order by 2, 3")
     run = sql("select pages, total_events, processed_events, status::text from tds_sync_runs")

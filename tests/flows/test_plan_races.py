@@ -15,7 +15,7 @@ import pytest
 
 from common import db, lookup, shards
 from common.errors import AppError, Conflict
-from common.flows import plans, work
+from common.flows import plan_status, plan_verbs, plans, work
 from common.rules.http import Request
 from common.stores import lanes
 from common.stores import plans as store
@@ -52,7 +52,7 @@ def take():
 
 
 def status(plan):
-    return plans.status(plan)["status"]
+    return plan_status.status(plan)["status"]
 
 
 def done(sql):
@@ -67,9 +67,9 @@ def test_a_plan_whose_time_was_over_does_the_rest_when_it_is_tried_again(sql, tr
     kinds.hooks[0] = lambda _: turn_clock(timedelta(seconds=61))
     work.work()
     kinds.hooks.clear()
-    plans.stop_overdue()
+    plan_verbs.stop_overdue()
     assert status(plan) == "failed"
-    plans.act("retry", plan)
+    plan_verbs.act("retry", plan)
     work.work()
     assert status(plan) == "succeeded"
     assert done(sql) == list(range(10))
@@ -83,7 +83,7 @@ def test_the_waves_after_one_that_failed_begin_when_it_went_well_after_all(sql, 
         turn_clock(WAIT)
     assert status(plan) == "failed"
     assert len(done(sql)) == 9
-    plans.act("retry", plan)
+    plan_verbs.act("retry", plan)
     for _ in range(3):
         work.work()
         turn_clock(WAIT)
@@ -97,7 +97,7 @@ def test_an_open_ended_stage_that_failed_can_be_tried_again(sql, trial, turn_clo
         work.work()
         turn_clock(WAIT)
     assert status(plan) == "failed"
-    plans.act("retry", plan)
+    plan_verbs.act("retry", plan)
     work.work()
     assert status(plan) == "succeeded"
     assert set(range(5)) <= set(done(sql))
@@ -111,7 +111,7 @@ def test_a_plan_that_succeeds_in_the_moment_its_time_is_over_has_succeeded(sql, 
     work.work()
     assert status(plan) == "succeeded"
     monkeypatch.setattr(store, "overdue", lambda _tx, _limit: [plan])  # as it was looked up a moment before
-    plans.stop_overdue()
+    plan_verbs.stop_overdue()
     assert status(plan) == "succeeded"
 
 
@@ -245,7 +245,7 @@ class Crowd:
         time.sleep(0.002)  # as long as a ring takes
 
     def tick(self, _):
-        plans.stop_overdue()
+        plan_verbs.stop_overdue()
         with self.turning:
             self.turn_clock(timedelta(seconds=2))
         time.sleep(0.02)
@@ -253,7 +253,7 @@ class Crowd:
     def operator(self, chance):
         verb = chance.choice(["pause", "resume", "resume", "retry", "retry", "cancel", "abort", "begin", "begin"])
         if verb != "begin":
-            plans.act(verb, chance.choice(self.known[-6:]))
+            plan_verbs.act(verb, chance.choice(self.known[-6:]))
         elif len(self.known) < 60:
             self.known.append(self.begin())
         time.sleep(0.01)
@@ -281,8 +281,8 @@ def test_workers_and_operators_at_random_strand_no_plan_and_see_no_deadlock(sql,
     for _ in range(40):
         for plan in crowd.known:
             with contextlib.suppress(Conflict):
-                plans.act("resume", plan)
-        plans.stop_overdue()
+                plan_verbs.act("resume", plan)
+        plan_verbs.stop_overdue()
         work.work()
         if sql("select count(*) from tidemark.plans where finished_at is null") == [[0]]:
             break

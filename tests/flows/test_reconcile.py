@@ -8,7 +8,7 @@ import pytest
 
 from common import db, lookup
 from common.errors import Invalid, Unavailable
-from common.flows import plans, reconcile, statistics, sync, work
+from common.flows import plan_status, reconcile, statistics, sync, work
 from common.outgoing import calls
 from common.rules.http import Request
 from common.stores import configuration
@@ -75,7 +75,7 @@ def compare(*labels, mode="cheapest"):
     code, answer = reconcile.by_hand({"entities": list(labels), "mode": mode})
     assert code == 202
     drain()
-    assert plans.status(answer["plan_id"])["status"] == "succeeded", plans.report(answer["plan_id"])
+    assert plan_status.status(answer["plan_id"])["status"] == "succeeded", plan_status.report(answer["plan_id"])
     return answer["plan_id"]
 
 
@@ -312,7 +312,7 @@ def test_a_comparison_that_is_interrupted_at_every_call_goes_on_where_it_stopped
     for _ in range(120):
         work.work()
         turn_clock(timedelta(seconds=2))
-    found = plans.status(answer["plan_id"])
+    found = plan_status.status(answer["plan_id"])
     assert found["status"] == "succeeded", found["stages"]
     assert {identifier: row[2] for identifier, row in drifts(sql).items()} == {ids[1_234]: True, ids[8_765]: True}
     assert latest()["calls"] == len(paths(zoho))

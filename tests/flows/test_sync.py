@@ -9,7 +9,7 @@ import pytest
 
 from common import db, entities
 from common.errors import Invalid, Unavailable
-from common.flows import plans, process, sync, work
+from common.flows import plan_status, plan_verbs, process, sync, work
 from common.outgoing import calls
 from common.stores import refetches
 from deploy.local.zoho import StandIn
@@ -50,7 +50,7 @@ def run(sql, turn_clock, unlimited):
     def end(plan):
         for _ in range(12):
             work.work()
-            found = plans.status(plan)
+            found = plan_status.status(plan)
             if found["finished_at"]:
                 return found
             turn_clock(timedelta(seconds=61))
@@ -205,8 +205,8 @@ def test_a_page_that_cannot_be_read_pins_the_cursor_until_it_can(sql, zoho, run,
     found = run("incremental", "product")
     assert (found["status"], found["failed_shards"]) == ("running", 0)  # the source may come back, for as long as there is time
     turn_clock(timedelta(hours=1))
-    plans.stop_overdue()
-    assert plans.status(found["plan_id"])["status"] == "failed"
+    plan_verbs.stop_overdue()
+    assert plan_status.status(found["plan_id"])["status"] == "failed"
     assert sql("select alert_type from tds_alerts") == [["sync_failed"]]
     assert cursor(sql, "product") == [before[0], "failed"]
     zoho.faults.clear()
@@ -313,7 +313,7 @@ def test_a_sync_of_what_is_being_synced_is_not_begun_twice(sql, zoho, unlimited)
 
 def test_a_stopped_sync_says_so_everywhere(sql, zoho, unlimited):
     plan = sync.by_hand({"mode": "full"})[1]["plan_id"]
-    plans.act("cancel", plan)
+    plan_verbs.act("cancel", plan)
     assert sql("select distinct status::text from tds_sync_runs") == [["failed"]]
     assert sql("select count(*) from tds_sync_runs where completed_at is null") == [[0]]
     assert work.work().chunks == 0

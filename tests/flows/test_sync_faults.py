@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from common import db, entities
-from common.flows import plans, process, sync, work
+from common.flows import plan_status, plan_verbs, process, sync, work
 from common.outgoing import calls, tokens
 from common.stores import refetches, runs
 from deploy.local.zoho import StandIn
 from deploy.local.zoho.lists import Found
 from tests.chaos import check
 from tests.chaos.doomed import Doomed
+from tests.chaos.processes import eventually
 from tests.conftest import ORGANIZATION
 from tests.make import an_invoice, connection, send
 
@@ -44,7 +45,7 @@ def finish(sql, turn_clock):
     def until_over(plan, turns=12):
         for _ in range(turns):
             work.work()
-            found = plans.status(plan)
+            found = plan_status.status(plan)
             if found["finished_at"]:
                 break
             turn_clock(timedelta(seconds=61))
@@ -102,7 +103,7 @@ def test_a_sync_that_is_tried_again_reads_what_lies_beyond_the_page_that_failed(
     plan = start("full", "product")
     assert finish(plan)["status"] == "failed"
     zoho.faults.clear()
-    plans.act("retry", plan)
+    plan_verbs.act("retry", plan)
     assert finish(plan)["status"] == "succeeded"
     assert stands(sql, "products") == stamps(zoho, "product")
     assert check.plan_faults(database_url) == []
@@ -113,7 +114,7 @@ def test_a_sync_that_is_tried_again_and_goes_well_says_so_everywhere(sql, zoho, 
     plan = start("full", "product")
     finish(plan)
     zoho.faults.clear()
-    plans.act("retry", plan)
+    plan_verbs.act("retry", plan)
     finish(plan)
     newest = max(stamps(zoho, "product").values())
     assert cursor(sql, "product") == [newest, "completed"]
@@ -126,10 +127,10 @@ def test_a_sync_whose_time_was_over_goes_on_where_it_was_when_it_is_tried_again(
     plan = start("full", "product")
     work.work()
     turn_clock(timedelta(hours=7))
-    plans.stop_overdue()
-    assert plans.status(plan)["status"] == "failed"
+    plan_verbs.stop_overdue()
+    assert plan_status.status(plan)["status"] == "failed"
     zoho.faults.clear()
-    plans.act("retry", plan)
+    plan_verbs.act("retry", plan)
     assert finish(plan)["status"] == "succeeded"
     assert stands(sql, "products") == stamps(zoho, "product")
     assert check.plan_faults(database_url) == []
@@ -152,7 +153,7 @@ def test_a_source_that_is_down_for_an_hour_costs_the_hour_and_no_record(sql, zoh
     for _ in range(12):
         work.work()
         turn_clock(timedelta(minutes=5))
-    found = plans.status(plan)
+    found = plan_status.status(plan)
     assert (found["status"], found["failed_shards"]) == ("running", 0)
     zoho.faults.clear()
     zoho.edit("product", 5)
@@ -170,8 +171,8 @@ def test_the_end_of_the_days_calls_stops_every_sync_and_no_webhook(sql, zoho, fi
         turn_clock(timedelta(minutes=5))
         work.work()
     assert len(zoho.calls) == spent  # nobody asks again before the source's day is over
-    assert {plans.status(plan)["status"] for plan in (first, second)} == {"running"}
-    assert {plans.status(plan)["failed_shards"] for plan in (first, second)} == {0}
+    assert {plan_status.status(plan)["status"] for plan in (first, second)} == {"running"}
+    assert {plan_status.status(plan)["failed_shards"] for plan in (first, second)} == {0}
     send("invoices", an_invoice("late", "2026-06-09T09:45:44+0000"))
     process.process()
     assert "late" in live(sql, "invoices")
@@ -179,10 +180,10 @@ def test_the_end_of_the_days_calls_stops_every_sync_and_no_webhook(sql, zoho, fi
     sql("update tidemark.source_limits set blocked_until = '-infinity', resets_at = clock_timestamp(), day_limit = null")
     zoho.limits.off()
     turn_clock(timedelta(hours=25))
-    plans.stop_overdue()
+    plan_verbs.stop_overdue()
     for plan in (first, second):
-        assert plans.status(plan)["status"] == "failed"  # its time was over before the day was: tried again it goes on
-        plans.act("retry", plan)
+        assert plan_status.status(plan)["status"] == "failed"  # its time was over before the day was: tried again it goes on
+        plan_verbs.act("retry", plan)
         assert finish(plan)["status"] == "succeeded"
     assert stands(sql, "products") == stamps(zoho, "product")
 
@@ -192,7 +193,7 @@ def test_our_own_limit_of_the_day_gives_the_work_back_and_says_when_it_goes_on(s
     plan = start("full", "product")
     work.work()
     assert len([call for call in zoho.calls if not call.path.startswith("/oauth")]) <= 2
-    found = plans.status(plan)
+    found = plan_status.status(plan)
     assert (found["status"], found["failed_shards"]) == ("running", 0)
     waits = sql("select max(ready_at) - app_now() > interval '1 hour' from tidemark.lanes")
     assert waits == [[True]]
@@ -206,7 +207,7 @@ def test_workers_that_begin_at_once_get_one_token(database_url, zoho):
     assert doomed.orders(["shards 100000"] * 4) == [0] * 4
     doomed.close()
     work.work()
-    assert plans.status(plan)["status"] == "succeeded"
+    assert plan_status.status(plan)["status"] == "succeeded"
     assert len([call for call in zoho.calls if call.path.startswith("/oauth")]) == 1
 
 
@@ -391,3 +392,23 @@ def test_a_record_that_its_source_does_not_show_yet_is_not_deleted_for_that(sql,
         refetches.ask(tx, ORGANIZATION, [("product", made)], "hint")
     finish(start("incremental", "product"))
     assert made in live(sql, "products")
+
+
+def test_a_record_that_is_read_again_is_locked_before_its_refetch_as_webhooks_do(sql, zoho, finish, database_url):
+    finish(start("full", "product"))
+    identifier = min(live(sql, "products"))
+    with db.transaction("worker") as tx:
+        refetches.ask(tx, ORGANIZATION, [("product", identifier)], "asked")
+    webhook = db.Connection(db.Address(database_url))
+    webhook.script(f"begin; select 1 from erp.products where source_id = '{identifier}' for update")
+    plan = start("incremental", "product")
+    thread = threading.Thread(target=work.work)
+    thread.start()
+    waiting = "select count(*) from pg_stat_activity where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0"
+    eventually(lambda: sql(waiting) != [[0]], 20, "the wait for the record")
+    free = webhook.script(f"select 1 from tidemark.refetches where source_entity_id = '{identifier}' for update skip locked")
+    webhook.script("commit")
+    webhook.close()
+    thread.join()
+    assert free == [[1]]  # else the webhook, which asks for a refetch last, and the refetch would wait for each other
+    assert finish(plan)["status"] == "succeeded"

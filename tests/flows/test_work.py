@@ -10,7 +10,7 @@ import pytest
 
 from common import db, lookup, shards
 from common.errors import Conflict, Invalid
-from common.flows import plans, seal, stages, work
+from common.flows import plan_status, plan_verbs, plans, seal, stages, work
 from common.rules import merkle
 from common.rules.http import Request
 from common.rules.shard import Lost
@@ -42,7 +42,7 @@ def a_stage(identifier="one", kind="trial", needs=(), concurrency=4, **config):
 
 
 def status(plan):
-    return plans.status(plan)
+    return plan_status.status(plan)
 
 
 def shards_done(sql):
@@ -85,7 +85,7 @@ def test_a_stage_whose_needs_failed_never_opens_and_the_plan_fails(sql, trial):
     assert (found["status"], found["failed_shards"]) == ("failed", 1)
     assert [each["status"] for each in found["stages"]] == ["failed", "waiting"]
     assert shards_done(sql) == [0, 2]  # only the refused one failed, not its chunk
-    assert plans.report(plan)["failures"][0] | {"failed_at": None} == {
+    assert plan_status.report(plan)["failures"][0] | {"failed_at": None} == {
         "stage": "first", "shard": 1, "status": "dead", "attempts": 1, "heal_depth": 0, "code": "invalid-value", "message": "The request is well formed, but its values are not acceptable.", "failed_at": None,
     }  # fmt: skip
 
@@ -111,7 +111,7 @@ def test_attempts_end_and_retry_begins_only_the_failed_part_anew(sql, trial, tur
     found = status(plan)
     assert (found["status"], found["failed_shards"], kinds.runs["one", 2]) == ("failed", 1, 3)
     root = status(plan)["merkle_root"]
-    assert plans.act("retry", plan) == {"plan_id": plan, "status": "running"}
+    assert plan_verbs.act("retry", plan) == {"plan_id": plan, "status": "running"}
     work.work()
     assert status(plan)["status"] == "succeeded"
     assert kinds.runs["one", 2] == 4
@@ -133,7 +133,7 @@ def test_trouble_of_the_source_gives_work_back_and_fails_nothing(sql, trial, tur
 
 def test_an_open_ended_stage_ends_where_the_shards_say_so(sql, trial):
     plan = submit(a_stage(open_ended=7))
-    assert plans.status(plan)["total_shards"] is None
+    assert plan_status.status(plan)["total_shards"] is None
     work.work()
     found = status(plan)
     assert found["status"] == "succeeded"
@@ -217,7 +217,7 @@ def test_a_shard_that_kills_its_workers_fails_alone(sql, trial, turn_clock):
         turn_clock(timedelta(seconds=31))
     work.work()
     assert shards_done(sql) == [1, 2]
-    assert plans.report(plan)["failures"][0]["code"] == "crashed"
+    assert plan_status.report(plan)["failures"][0]["code"] == "crashed"
 
 
 def test_an_idle_worker_steals_the_upper_half_of_the_longest_lane(sql, trial):
@@ -234,12 +234,12 @@ def test_an_idle_worker_steals_the_upper_half_of_the_longest_lane(sql, trial):
 def test_a_paused_plan_reports_its_chunk_and_takes_no_other(sql, trial):
     plan = submit(a_stage(shards=10, concurrency=1))
     lane = take()
-    plans.act("pause", plan)
+    plan_verbs.act("pause", plan)
     place = advance(lane, 5)
     assert (place.done, place.busy) == (1, 1)
     assert take() is None
     assert work.work().chunks == 0
-    plans.act("resume", plan)
+    plan_verbs.act("resume", plan)
     work.work()
     assert status(plan)["status"] == "succeeded"
 
@@ -248,11 +248,11 @@ def test_a_paused_plan_reports_its_chunk_and_takes_no_other(sql, trial):
 def test_claimed_work_of_a_stopped_plan_is_refused(sql, trial, verb, end):
     plan = submit(a_stage(shards=10, concurrency=1))
     lane = take()
-    assert plans.act(verb, plan)["status"] == end
+    assert plan_verbs.act(verb, plan)["status"] == end
     assert advance(lane) is None
     assert sql("select * from endings") == [["one", False]]
     with pytest.raises(Conflict) as refused:
-        plans.act("resume", plan)
+        plan_verbs.act("resume", plan)
     assert refused.value.fields["allowed"] == []
 
 
@@ -261,7 +261,7 @@ def test_work_notices_at_its_heartbeat_that_the_plan_was_stopped(sql, trial):
 
     def stop(context):
         context.beat(None)
-        plans.act("cancel", plan)
+        plan_verbs.act("cancel", plan)
         with pytest.raises(Lost):
             context.beat(None)
 
@@ -319,7 +319,7 @@ def test_a_plan_past_its_timebox_fails_and_its_work_is_refused(sql, trial, turn_
     lane = take()
     turn_clock(timedelta(seconds=61))
     assert take() is None
-    plans.stop_overdue()
+    plan_verbs.stop_overdue()
     found = status(plan)
     assert (found["status"], found["reason"]) == ("failed", "its timebox is over")
     assert advance(lane) is None
@@ -422,7 +422,7 @@ def test_a_stage_that_its_last_worker_left_open_is_ended_by_the_sweep(sql, trial
     with db.transaction("worker") as tx:
         lane = lanes.take(tx, holder="test", lease=LEASE)
         lanes.advance(tx, lane, next_=1, lease=LEASE)  # and died before it could end the stage
-    assert plans.stop_overdue() == 1
+    assert plan_verbs.stop_overdue() == 1
     assert status(plan)["status"] == "succeeded"
 
 
@@ -488,12 +488,12 @@ def test_a_worker_that_runs_out_of_time_rings_for_the_rest(sql, trial, monkeypat
 
 def test_a_stage_over_its_slo_raises_one_alert_until_it_is_over(sql, trial, turn_clock):
     submit(a_stage(shards=2) | {"slo_ms": 60_000})
-    assert plans.watch() == 0
+    assert plan_verbs.watch() == 0
     turn_clock(timedelta(seconds=61))
-    assert plans.watch() == plans.watch() == 1
+    assert plan_verbs.watch() == plan_verbs.watch() == 1
     assert sql("select alert_type, resolved from tds_alerts") == [["stage_over_slo", False]]
     work.work()
-    assert plans.watch() == 0
+    assert plan_verbs.watch() == 0
     assert sql("select resolved from tds_alerts") == [[True]]
 
 

@@ -21,7 +21,9 @@ READ = ("all", "one", "value", "run")
 # Prepared as they are rendered for each entity.
 TEMPLATES = {"records.lock", "records.apply", "records.lines", "seen_ids.missing", "standing.counts"}
 TEMPLATES |= {f"refetches.{name}" for name in ("ask_for_details", "ask_for_moved", "young")}
-TEMPLATES |= {f"statistics.{name}" for name in ("of_run", "days", "whole", "versions", "documents", "live_within", "distrust", "settle")}
+TEMPLATES |= {
+    f"statistics.{name}" for name in ("of_run", "days", "whole", "versions", "documents", "live_within", "distrust", "settle")
+}
 TEMPLATES |= {f"pages.{name}" for name in ("probe", "moved", "load", "lock", "write", "lines")}
 WHOLE, TEXT = {20, 21, 23}, {25, 1042, 1043, 705}
 TYPES = {

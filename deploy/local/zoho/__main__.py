@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -23,8 +24,9 @@ def main() -> int:
     sizes |= {label: count for label in KINDS if (count := getattr(given, _option(label))) is not None}
     try:
         zoho = StandIn(
-            given.seed, sizes=sizes, organization=given.organization, port=given.port, offset=given.offset, journal=given.journal
-        )
+            given.seed, sizes=sizes, organization=given.organization, port=given.port, offset=given.offset, journal=given.journal,
+            listener=None if given.fd is None else socket.socket(fileno=given.fd),
+        )  # fmt: skip
         gc.freeze()
         gc.enable()
         zoho.start()
@@ -52,6 +54,7 @@ def _arguments() -> argparse.ArgumentParser:
         epilog="For a stream of webhooks alone: tidemark webhook send all --count 200 --faults",
     )
     parser.add_argument("--port", type=int, default=PORT, help="0 takes any that is free (%(default)s)")
+    parser.add_argument("--fd", type=int, help="a socket that listens already, instead of a port")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same records (%(default)s)")
     parser.add_argument("--size", type=int, default=SIZE, help="records of each entity (%(default)s)")
     for label in KINDS:
