@@ -63,18 +63,22 @@ class Bars:
             self._progress.update(self._tasks[bar.name], completed=done, total=total, said=bar.said)
 
     def _line(self) -> None:
-        """What is at it; before the last line nobody is any more, so that says how it ended."""
-        ended = [bar for bar in self._last if bar.is_over]
-        busy = [f"{bar.name} {bar.said}" for bar in self._last if not bar.is_over and bar.done]
-        done = f"{len(ended)} of {len(self._last)} done" if len(self._last) > 1 else ""
-        words = [word for word in (done, "; ".join(busy or [f"{bar.name} {bar.said}" for bar in ended[-1:]])) if word]
-        if words:
-            self._console.print(f"  {': '.join(words)}", soft_wrap=True)
+        """How many are over, and what is at work; of a single thing how it stands."""
+        ended = sum(bar.is_over for bar in self._last)
+        told = [f"{bar.name} {bar.said}" for bar in self._last if len(self._last) == 1 or (not bar.is_over and bar.done)]
+        words = [f"{ended} of {len(self._last)} done"] if len(self._last) > 1 else []
+        words += ["; ".join(told)] if told else []
+        self._console.print(f"  {': '.join(words)}", soft_wrap=True)
 
 
 def of_run(run: Mapping[str, Any], totals: Mapping[str, int] | None = None) -> list[Bar]:
     """The bars of a run as GET /api/tds/runs/{run} tells of it, one for each entity; `totals`: how many rows each will have."""
-    return [_of_entity(each, (totals or {}).get(str(each["entity_type"]))) for each in run["entities"] or [run]]
+    bars = [_of_entity(each, (totals or {}).get(str(each["entity_type"]))) for each in run["entities"] or [run]]
+    # What the run of all entities has done besides its lists.
+    calls, rows = (run[key] - sum(each[key] for each in run["entities"]) for key in ("pages", "total_events"))
+    if run["entities"] and calls > 0:
+        bars.append(Bar("read by id", calls, None, f"{rows:,} records in {calls} calls", run["status"] in OVER))
+    return bars
 
 
 def _of_entity(run: Mapping[str, Any], rows_expected: int | None) -> Bar:

@@ -73,7 +73,7 @@ def test_a_sync_is_started_watched_and_listed(tidemark, zoho, worked, sql):
     assert status == 0, err
     assert facts(out)["status"] == "completed"
     assert "The sync has begun." in err
-    assert "11 of 11 done" in err
+    assert "12 of 12 done" in err  # eleven lists, and what is read by id
     assert sql("select count(*) from erp.products") == [[3]]
     status, out, _ = tidemark("sync", "runs", "--entity", "product")
     assert status == 0

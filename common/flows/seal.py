@@ -29,9 +29,10 @@ def seal(plan: str) -> bool:
     roots = [stage_root(plan, stage) for stage in stages]
     leaves = [merkle.leaf(hash_, bytes.fromhex(stages[0].seed)), *(merkle.leaf(hash_, root) for root in roots)]
     with db.transaction("worker") as tx:
+        if not plans.seal(tx, plan, merkle.root(hash_, leaves), stages[0].finished_at):
+            return False
         for stage, root in zip(stages, roots, strict=True):
             plans.seal_stage(tx, plan, stage.no, root)
-        plans.seal(tx, plan, merkle.root(hash_, leaves))
     return True
 
 

@@ -108,6 +108,7 @@ class Sealed(NamedTuple):
     shards: int
     hash: str
     seed: str
+    finished_at: datetime  # of the plan
 
 
 class Progress(NamedTuple):
@@ -336,9 +337,9 @@ def seal_stage(tx: Transaction, plan: str, no: int, root: bytes) -> None:
     tx.run("plans.seal_stage", plan=plan, no=no, root=root)
 
 
-def seal(tx: Transaction, plan: str, root: bytes) -> None:
-    """Write down the root over a plan."""
-    tx.run("plans.seal", plan=plan, root=root)
+def seal(tx: Transaction, plan: str, root: bytes, finished_at: datetime) -> bool:
+    """Write down the root over a plan that ended then; False when it has ended anew since."""
+    return tx.run("plans.seal", plan=plan, root=root, finished_at=finished_at) == 1
 
 
 def progress(tx: Transaction, plan: str | None = None, *, unfinished: bool = False, limit: int = 50) -> list[Progress]:

@@ -127,7 +127,7 @@ def _read(like: Any, text: str) -> Any:
 
 def table(lines: list[Line]) -> Table:
     """The comparison for people."""
-    found = Table("entity", "source", "here", "missing", "extra", "differs", "deleted", "")
+    found = Table("entity", "source", "here", "missing", "extra", "differs", "gone", "")
     found.columns[0].no_wrap = True
     for column in found.columns[1:7]:
         column.justify = "right"

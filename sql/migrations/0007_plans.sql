@@ -113,6 +113,16 @@ create table if not exists tidemark.leaves (
 );
 alter table tidemark.leaves alter column digests set storage external, alter column peaks set storage external;
 
+-- What is being worked on now, one row per worker: a lane, or a shard that failed and is tried again.
+create or replace view tidemark.permits as
+select l.plan, l.stage, s.kind
+  from tidemark.lanes l join tidemark.stages s on s.plan = l.plan and s.no = l.stage
+ where l.leased_until >= app_now()
+union all
+select f.plan, f.stage, s.kind
+  from tidemark.shard_failures f join tidemark.stages s on s.plan = f.plan and s.no = f.stage
+ where f.status = 'retry' and f.leased_until >= app_now();
+
 -- Settings of the engine.
 insert into tidemark.settings (key, value, value_type, description) values
     ('plans.concurrency', '{}', 'json', 'Lanes at once for a shard kind over all plans, such as {"sync.pages": 4}; absent: no limit of its own')
@@ -121,4 +131,5 @@ on conflict do nothing;
 grant select, insert, update on tidemark.plans, tidemark.stages, tidemark.shard_failures to tidemark_worker;
 grant select, insert, update, delete on tidemark.lanes to tidemark_worker;
 grant select, insert on tidemark.leaves to tidemark_worker;
+grant select on tidemark.permits to tidemark_worker, tidemark_status;
 grant select on tidemark.plans, tidemark.stages, tidemark.lanes, tidemark.shard_failures, tidemark.leaves to tidemark_status;

@@ -7,13 +7,7 @@ select pg_advisory_xact_lock(hashtext('tidemark'), hashtext('lanes'));
 -- name: take
 -- Take a lane that nobody works on, with its first chunk. One that lapsed begins again at what was reported, shard by shard.
 with permits as materialized (
-    select l.plan, s.kind
-      from tidemark.lanes l join tidemark.stages s on s.plan = l.plan and s.no = l.stage
-     where l.leased_until >= app_now()
-    union all
-    select f.plan, s.kind
-      from tidemark.shard_failures f join tidemark.stages s on s.plan = f.plan and s.no = f.stage
-     where f.status = 'retry' and f.leased_until >= app_now()
+    select plan, kind from tidemark.permits
 ), per_plan as materialized (
     select plan, count(*) as used from permits group by plan
 ), per_kind as materialized (
@@ -62,9 +56,7 @@ returning l.plan::text, l.stage, l.no, l.token, l.done, l.busy, l.hi, l.lapses, 
 -- name: steal
 -- Take the upper half of what the longest lane has not begun into a lane of the same stage that is finished.
 with permits as materialized (
-    select l.plan, s.kind
-      from tidemark.lanes l join tidemark.stages s on s.plan = l.plan and s.no = l.stage
-     where l.leased_until >= app_now()
+    select plan, kind from tidemark.permits
 ), per_kind as materialized (
     select p.kind, p.used, (g.value ->> p.kind)::integer as most
       from (select kind, count(*) as used from permits group by kind) p
@@ -212,13 +204,7 @@ delete from tidemark.lanes where plan = :plan and stage = :stage;
 -- name: free
 -- How many workers could begin at once, as far as there are permits, and when the next one could if none can now.
 with permits as materialized (
-    select l.plan, s.kind
-      from tidemark.lanes l join tidemark.stages s on s.plan = l.plan and s.no = l.stage
-     where l.leased_until >= app_now()
-    union all
-    select f.plan, s.kind
-      from tidemark.shard_failures f join tidemark.stages s on s.plan = f.plan and s.no = f.stage
-     where f.status = 'retry' and f.leased_until >= app_now()
+    select plan, kind from tidemark.permits
 ), waiting as materialized (
     select l.plan, s.kind, l.ready_at
       from tidemark.lanes l join tidemark.stages s on s.plan = l.plan and s.no = l.stage

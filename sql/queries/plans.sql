@@ -132,7 +132,7 @@ select id::text from tidemark.plans where finished_at is not null and root is nu
 
 -- name: sealed_stages
 -- The stages of a plan that is over, with the hash their trees are made with.
-select s.no, s.released, p.hash, p.seed from tidemark.stages s join tidemark.plans p on p.id = s.plan
+select s.no, s.released, p.hash, p.seed, p.finished_at from tidemark.stages s join tidemark.plans p on p.id = s.plan
  where p.id = :plan and p.finished_at is not null order by s.no;
 
 -- name: chunks
@@ -155,8 +155,8 @@ select shard, digest from tidemark.shard_failures
 update tidemark.stages set root = :root where plan = :plan and no = :no;
 
 -- name: seal
--- The root over a plan, unless somebody has begun to try its failures again.
-update tidemark.plans set root = :root where id = :plan and finished_at is not null;
+-- The root over a plan, unless somebody has tried its failures again since it was computed.
+update tidemark.plans set root = :root where id = :plan and finished_at = :finished_at;
 
 -- name: progress
 -- How far the stages of plans have come, from their lanes; of the newest plans, or of one.

@@ -11,9 +11,7 @@ on conflict (plan, stage, shard) do nothing;
 -- name: take
 -- Take a failed shard whose time has come, under the same permits as lanes. One whose worker died has spent that attempt.
 with permits as materialized (
-    select l.plan from tidemark.lanes l where l.leased_until >= app_now()
-    union all
-    select f.plan from tidemark.shard_failures f where f.status = 'retry' and f.leased_until >= app_now()
+    select plan, kind from tidemark.permits
 ), candidate as (
     select f.plan, f.stage, f.shard
       from tidemark.shard_failures f
@@ -23,6 +21,8 @@ with permits as materialized (
        and p.status = 'running' and p.deadline_at > app_now() and s.status = 'open'
        and (:kinds = '[]' or s.kind in (select jsonb_array_elements_text(:kinds::jsonb)))
        and (select count(*) from permits x where x.plan = p.id) < p.max_concurrency
+       and (select count(*) from permits x where x.kind = s.kind)
+           < coalesce((select (g.value ->> s.kind)::bigint from tidemark.settings g where g.key = 'plans.concurrency'), 2147483647)
      order by p.priority, f.ready_at, f.plan, f.stage, f.shard
      limit 1
        for update of f skip locked

@@ -14,7 +14,7 @@ from common.flows import plan_status, plan_verbs, plans, seal, stages, work
 from common.rules import merkle
 from common.rules.http import Request
 from common.rules.shard import Lost
-from common.stores import lanes
+from common.stores import lanes, shard_failures
 from common.stores import plans as store
 from tests import kinds
 
@@ -337,6 +337,17 @@ def test_no_more_lanes_of_a_kind_are_out_than_the_setting_allows(sql, trial):
     submit(a_stage(kind="noop", shards=50, concurrency=1))
     taken = [lane for lane in (take() for _ in range(6)) if lane]
     assert len(taken) == 3
+
+
+def test_a_failed_shard_is_tried_again_only_within_its_kinds_limit(sql, trial, turn_clock):
+    submit(a_stage("one", shards=1, fail={"0": 1}))
+    work.work()
+    submit(a_stage("two", shards=9))
+    sql("""update tidemark.settings set value = '{"trial": 1}' where key = 'plans.concurrency'""")
+    turn_clock(timedelta(minutes=2))
+    assert take() is not None
+    with db.transaction("worker") as tx:
+        assert shard_failures.take(tx, lease=LEASE) is None
 
 
 def test_the_more_urgent_plan_goes_first_and_equals_share(sql, trial):
