@@ -137,7 +137,9 @@ class LaneTurn:
             self._size = rules.next_chunk(
                 len(span), took, longest=current.hxo_autosplit_p95_ms, factor=current.hxo_autosplit_factor
             )  # fmt: skip
-        is_over = time.monotonic() - self._started > self._seconds or time.monotonic() >= self._until
+        # Nobody else may begin with an open-ended stage before its first shard has said that there are more.
+        is_lead = self._work.is_open_ended and not span.start
+        is_over = is_lead or time.monotonic() - self._started > self._seconds or time.monotonic() >= self._until
         digests = chunks.digests(self._context.hash, span, ran)
         peaks = merkle.peaks(self._context.hash, span.start, digests)
 
@@ -145,7 +147,7 @@ class LaneTurn:
             return self._write(tx, span, replace(ran, leaves=digests), peaks, 0 if is_over else self._size)
 
         place, opened = db.replayed(write, "worker")
-        self.opened += opened
+        self.opened += opened + (is_lead and ran.more is not False)
         self._counts.chunks += 1
         self._counts.shards += len(span)
         self._counts.failed += len(ran.failures)

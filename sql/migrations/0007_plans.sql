@@ -47,6 +47,7 @@ create table if not exists tidemark.stages (
     waves integer[],                           -- percentages, each begun when the one before is over
     ranges jsonb,                              -- how the submitter wants it cut
     is_open_ended boolean not null default false,
+    has_more boolean not null default false,   -- open-ended: some shard said that it is not the last, so others may be tried ahead
     last bigint,                               -- open-ended: the shard that said there is no more
     chunk integer not null default 1,          -- shards worked on between two writes, learned to last about a second
     opened_at timestamptz,

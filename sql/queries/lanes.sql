@@ -22,7 +22,7 @@ with permits as materialized (
       left join per_plan u on u.plan = p.id
       left join per_kind k on k.kind = s.kind
      where p.status = 'running' and p.deadline_at > app_now() and s.status = 'open'
-       and (l.done < l.hi or (s.is_open_ended and s.last is null))
+       and (l.done < l.hi or (s.is_open_ended and s.last is null and (s.released = 0 or s.has_more)))
        and (l.leased_until is null or l.leased_until < app_now())
        and l.ready_at <= app_now()
        and (:kinds = '[]' or s.kind in (select jsonb_array_elements_text(:kinds::jsonb)))
@@ -119,7 +119,7 @@ with was as (
     select s.last is null and :next > 0 and p.status = 'running' and p.deadline_at > app_now() as on
       from said s, tidemark.plans p where p.id = :plan
 ), stage as (
-    update tidemark.stages s set last = d.last, released = s.released + g.on::integer
+    update tidemark.stages s set last = d.last, released = s.released + g.on::integer, has_more = s.has_more or :more
       from said d, going g
      where s.plan = :plan and s.no = :stage
     returning s.released - 1 as shard
@@ -208,7 +208,7 @@ with permits as materialized (
 ), waiting as materialized (
     select l.plan, s.kind, l.ready_at
       from tidemark.lanes l join tidemark.stages s on s.plan = l.plan and s.no = l.stage
-     where s.status = 'open' and (l.done < l.hi or (s.is_open_ended and s.last is null))
+     where s.status = 'open' and (l.done < l.hi or (s.is_open_ended and s.last is null and (s.released = 0 or s.has_more)))
        and (l.leased_until is null or l.leased_until < app_now())
     union all
     select f.plan, s.kind, f.ready_at

@@ -53,7 +53,7 @@ select no from tidemark.stages where plan = :plan and status = 'open' order by n
 
 -- name: goes_on
 -- Open-ended: a shard that failed, and said there was nothing beyond it, went well and says that there is.
-update tidemark.stages set last = null where plan = :plan and no = :no and is_open_ended and last <= :shard;
+update tidemark.stages set last = null, has_more = true where plan = :plan and no = :no and is_open_ended and last <= :shard;
 
 -- name: is_worked_on
 -- Whether shards of a stage are yet to be done.

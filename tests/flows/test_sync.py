@@ -268,6 +268,22 @@ def test_an_ambiguous_record_and_a_hint_are_settled_by_asking_the_source(sql, zo
     assert sql("select count(*) from tidemark.refetches") == [[0]]
 
 
+def test_a_hint_is_settled_by_one_reading_although_its_kind_never_says_when_it_changed(sql, zoho, run):
+    run("full", "user")
+    identifier, record = next(iter(zoho.records("user").items()))
+    send("users", {"user": record | {"name": "somebody"}})
+    process.process()
+    assert sql("select reason from tidemark.refetches") == [["hint"]]
+    run("incremental", "user")
+    assert sql("select count(*) from tidemark.refetches") == [[0]]
+    assert sql(f"select name from erp.users where source_id = '{identifier}'") == [[record["name"]]]
+
+
+def test_a_list_of_one_page_takes_one_call(sql, zoho, run):
+    run("full", "user")
+    assert [call.path for call in zoho.calls if call.path.endswith("/users")] == ["/books/v3/users"]
+
+
 def test_the_lines_of_documents_come_with_their_details(sql, zoho, run):
     run("full", "invoice")
     stale = sql("select count(*) from erp.invoices where detail_document is null")[0][0]
