@@ -36,7 +36,7 @@ def _calls() -> work.Report:
     """As the queue does it: one call after the other, with a breath between them where there was nothing to do."""
     whole = work.Report()
     while plan_status.overview()["active_plans"]:
-        report = work.work()
+        report = work.work(beside=1)
         for name, value in asdict(report).items():
             setattr(whole, name, getattr(whole, name) + value)
         if not report.chunks:
