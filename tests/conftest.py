@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from common import db, settings
+from common import db, lookup, settings, shards
 from common.flows import migrate, receive, ring
 from deploy.local.postgres import Cluster
+from tests import kinds
 
 ORGANIZATION = "748369814"
 SECRET = "mysecretkey12"
@@ -146,3 +147,14 @@ def configured(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Callable[.
         forget()
 
     return configure
+
+
+@pytest.fixture
+def trial(sql: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The trial kind of tests/kinds.py, known to the engine for the length of a test."""
+    sql(kinds.TABLE)
+    kinds.runs.clear()
+    kinds.hooks.clear()
+    real = lookup.find
+    monkeypatch.setattr(shards.lookup, "find", lambda package, name: kinds.module() if name == "trial" else real(package, name))
+    return kinds

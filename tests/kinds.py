@@ -9,10 +9,13 @@ from __future__ import annotations
 import sys
 import types
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from common.errors import Invalid, Unavailable
+from common.flows import plans
 from common.rules import merkle
+from common.rules.http import Request
 from common.rules.shard import Context, Failure, Ran
 
 KIND = "trial"
@@ -71,6 +74,18 @@ def undo(shards: range, context: Context) -> Ran:
         )
 
     return Ran([merkle.leaf(context.hash, b"undo %d" % shard) for shard in shards], effect=effect)
+
+
+def a_stage(
+    identifier: str = "one", kind: str = KIND, needs: Sequence[str] = (), concurrency: int = 4, **config: Any
+) -> dict[str, Any]:
+    """A stage of a plan, of this kind unless another is named."""
+    return {"id": identifier, "kind": kind, "dependencies": list(needs), "concurrency": concurrency, "config": config}
+
+
+def submit(*stages: dict[str, Any], **rest: Any) -> str:
+    """Submit a plan; its id."""
+    return plans.submit(Request("POST", "/"), {"name": "a plan", "stages": list(stages), **rest})[1]["plan_id"]
 
 
 def module() -> types.ModuleType:

@@ -23,7 +23,6 @@ MOST_PREVIEWED = 100
 REASON_CHARACTERS = 500
 END = datetime(9000, 1, 1, tzinfo=UTC)
 STATES = ("due", "started", "done", "failed", "skipped", "missed")
-fire_of = fires.fire_of
 WHEN = ("cron", "time_zone", "enabled", "starts_at", "ends_at")  # what decides when a schedule is due next
 
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from common import db, entities, log, lookup, settings
 from common.db import Transaction
 from common.errors import Invalid, Unavailable
-from common.flows import plans, stages, work
+from common.flows import fires, plans, stages, work
 from common.rules import sync as rules
 from common.rules.plan import Reader
 from common.rules.urgency import Urgency
@@ -27,36 +27,40 @@ SHARD_TIMEOUT = timedelta(seconds=60)  # a page may wait for its slot, and the s
 MOST_IDS = 1000
 MANUAL_FIELDS = frozenset({"entity_type", "entity_ids", "mode", "force", "priority"})
 PRIORITY = {"full": 6, "incremental": 4, "stock": 3}
-FAILED_PARTS = "every part of it is being synced already"
-
-
-class Started(dict[str, Any]):
-    """What a start answers with."""
+BUSY = "every part of it is being synced already"
+NOT_CONNECTED = "no source is connected: set ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET and ZOHO_REFRESH_TOKEN"
 
 
 def by_schedule(schedule: str, slot: datetime) -> dict[str, Any]:
-    """Start the sync that a schedule asks for, once per slot."""
-    if not _is_connected():
-        with db.transaction("worker") as tx:
-            if schedules.begin(tx, schedule, slot) is not None:
-                schedules.finish(
-                    tx, schedule, slot, ok=False, message="no source is connected: set ZOHO_CLIENT_ID and its companions"
-                )
-        return {"success": False, "message": "No source is connected."}
+    """Start the sync that a schedule asks for, once per slot: arguments {"mode": "incremental", "entities": [label]}."""
+    plan, rung = None, []
     with db.transaction("worker") as tx:
         arguments = schedules.begin(tx, schedule, slot)
         if arguments is None:
             return {"success": True, "message": "This slot was begun before."}
-        mode = str(arguments.get("mode", "incremental"))
-        labels = [str(label) for label in arguments.get("entities", [])]
-        plan = _start(tx, mode, labels, provenance="scheduled", by=f"schedule {schedule}", priority=PRIORITY.get(mode, 5))
+        mode, labels = arguments.get("mode", "incremental"), arguments.get("entities", [])
+        fault = _fault(mode, labels) if _is_connected() else NOT_CONNECTED
+        if fault is None:
+            plan = _start(tx, mode, labels, provenance="scheduled", by=f"schedule {schedule}", priority=PRIORITY.get(mode, 5))
         if plan is None:
-            schedules.finish(tx, schedule, slot, ok=True, message=FAILED_PARTS)
+            rung = schedules.finish(tx, schedule, slot, ok=fault is None, message=fault or BUSY)
         else:
             schedules.attach(tx, schedule, slot, UUID(plan))
-    if plan is not None:
-        work.call_for_more(most=work.FIRST_RINGS)
+    fires.ring_for(rung)
+    if plan is None:
+        return {"success": fault is None, "message": fault or BUSY}
+    work.call_for_more(most=work.FIRST_RINGS)
     return {"success": True, "run_id": plan, "plan_id": plan, "mode": mode}
+
+
+def _fault(mode: Any, labels: Any) -> str | None:
+    """What is wrong with the arguments of a schedule, which anybody may have written."""
+    if mode not in rules.MODES:
+        return f"its argument mode must be one of {', '.join(rules.MODES)}"
+    known = {entity.label for entity in entities.every() if entity.pull is not None}
+    if not isinstance(labels, list) or not all(isinstance(label, str) and label in known for label in labels):
+        return f"its argument entities must be a list of {', '.join(sorted(known))}"
+    return None
 
 
 def by_hand(asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -79,7 +83,7 @@ def by_hand(asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         message = "The sync cannot be started as asked."
         raise Invalid(message, errors=reader.faults)
     if not _is_connected():
-        message = "No source is connected: set ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET and ZOHO_REFRESH_TOKEN."
+        message = f"Nothing can be synced: {NOT_CONNECTED}."
         raise Unavailable(message, retry_after_seconds=60)
     actor = str(log.field("operator"))
     with db.transaction("worker") as tx:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -360,8 +359,3 @@ def is_taken_back(tx: Transaction, plan: str) -> bool:
 def is_superseded(tx: Transaction, plan: str) -> bool:
     """Whether a later plan of the same name has succeeded."""
     return bool(tx.value("plans.is_superseded", plan=plan))
-
-
-def numbers(stages: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """The number of each stage by its id."""
-    return {stage["id"]: no for no, stage in enumerate(stages)}

@@ -13,37 +13,18 @@ from datetime import timedelta
 
 import pytest
 
-from common import db, lookup, shards
+from common import db
 from common.errors import AppError, Conflict
 from common.flows import plan_status, plan_verbs, plans, work
-from common.rules.http import Request
 from common.stores import lanes
 from common.stores import plans as store
 from tests import kinds
 from tests.chaos import check
+from tests.kinds import a_stage, submit
 
 LEASE = timedelta(seconds=30)
 LONG = os.environ.get("TIDEMARK_LONG") == "1"
 WAIT = timedelta(minutes=2)
-
-
-@pytest.fixture
-def trial(sql, monkeypatch):
-    """The trial kind, known to the engine for the length of a test."""
-    sql(kinds.TABLE)
-    kinds.runs.clear()
-    kinds.hooks.clear()
-    real = lookup.find
-    monkeypatch.setattr(shards.lookup, "find", lambda package, name: kinds.module() if name == "trial" else real(package, name))
-    return kinds
-
-
-def submit(*stages_, **rest):
-    return plans.submit(Request("POST", "/"), {"name": "a plan", "stages": list(stages_), **rest})[1]["plan_id"]
-
-
-def a_stage(identifier="one", needs=(), concurrency=4, **config):
-    return {"id": identifier, "kind": "trial", "dependencies": list(needs), "concurrency": concurrency, "config": config}
 
 
 def take():

@@ -9,7 +9,7 @@ import pytest
 
 from common import db, entities
 from common.errors import Invalid, Unavailable
-from common.flows import plan_status, plan_verbs, process, sync, work
+from common.flows import plan_status, plan_verbs, process, schedules, sync, work
 from common.outgoing import calls
 from common.stores import refetches
 from deploy.local.zoho import StandIn
@@ -358,6 +358,31 @@ def test_a_request_that_cannot_be_is_refused_with_pointers(database_url, asked, 
 def test_an_entity_goes_by_any_of_its_names(sql, zoho, unlimited):
     found = sync.by_hand({"entity_type": "items", "mode": "full"})[1]
     assert [run["entity_type"] for run in found["runs"]] == ["product"]
+
+
+@pytest.mark.parametrize("arguments", [{"mode": "sideways"}, {"entities": ["nobody"]}, {"entities": "product"}, {"mode": ["full"]}])
+def test_a_schedule_with_arguments_that_cannot_be_fails_its_fire_and_says_why(sql, zoho, unlimited, arguments):
+    slot = fire(sql, arguments)
+    answer = sync.by_schedule("hourly_incremental_sync", slot)
+    assert (answer["success"], "its argument" in answer["message"]) == (False, True)
+    assert sql("select state from tidemark.fires") == [["failed"]]
+
+
+def test_a_slot_that_is_rung_twice_starts_one_sync(sql, zoho, unlimited):
+    slot = fire(sql, {"mode": "incremental"})
+    assert sync.by_schedule("hourly_incremental_sync", slot)["plan_id"]
+    assert sync.by_schedule("hourly_incremental_sync", slot)["message"] == "This slot was begun before."
+    assert sql("select count(*) from tidemark.plans") == [[1]]
+
+
+def fire(sql, arguments):
+    """A fire of a schedule that waits to be begun."""
+    sql(
+        "update tidemark.schedules set arguments = cast(:said as jsonb) where name = 'hourly_incremental_sync'",
+        said=json.dumps(arguments),
+    )
+    schedules.run("hourly_incremental_sync", {})
+    return sql("select slot from tidemark.fires")[0][0]
 
 
 def test_without_a_source_a_sync_is_refused_and_says_what_to_set(database_url):

@@ -8,37 +8,17 @@ from datetime import timedelta
 
 import pytest
 
-from common import db, lookup, shards
+from common import db
 from common.errors import Conflict, Invalid
 from common.flows import plan_status, plan_verbs, plans, seal, stages, work
 from common.rules import merkle
 from common.rules.http import Request
 from common.rules.shard import Lost
 from common.stores import lanes, shard_failures
-from common.stores import plans as store
 from tests import kinds
+from tests.kinds import a_stage, submit
 
 LEASE = timedelta(seconds=30)
-
-
-@pytest.fixture
-def trial(sql, monkeypatch):
-    """The trial kind, known to the engine for the length of a test."""
-    sql(kinds.TABLE)
-    kinds.runs.clear()
-    kinds.hooks.clear()
-    real = lookup.find
-    monkeypatch.setattr(shards.lookup, "find", lambda package, name: kinds.module() if name == "trial" else real(package, name))
-    return kinds
-
-
-def submit(*stages_, **rest):
-    body = {"name": "a plan", "stages": list(stages_), **rest}
-    return plans.submit(Request("POST", "/"), body)[1]["plan_id"]
-
-
-def a_stage(identifier="one", kind="trial", needs=(), concurrency=4, **config):
-    return {"id": identifier, "kind": kind, "dependencies": list(needs), "concurrency": concurrency, "config": config}
 
 
 def status(plan):
@@ -517,4 +497,3 @@ def test_progress_is_read_from_the_lanes(sql, trial):
     advance(lane, 9)
     found = status(plan)
     assert (found["total_shards"], found["done_shards"], found["running_shards"], found["pending_shards"]) == (100, 1, 9, 90)
-    assert isinstance(store.numbers([{"id": "a"}]), dict)

@@ -7,29 +7,19 @@ import random
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
-from common import db, lookup, shards
+from common import db
 from common.db import Transaction
 from common.flows import plans, stages
 from common.rules.http import Request
 from common.stores import lanes
 from common.stores import plans as store
 from common.stores.lanes import Lane, Place
-from tests import kinds
 from tests.chaos import check
 
 LEASE = timedelta(seconds=30)
 LONG = os.environ.get("TIDEMARK_LONG") == "1"
 SEEDS = range(400 if LONG else 25)
 STEPS = 120
-
-
-@pytest.fixture
-def trial(sql, monkeypatch):
-    sql(kinds.TABLE)
-    real = lookup.find
-    monkeypatch.setattr(shards.lookup, "find", lambda package, name: kinds.module() if name == "trial" else real(package, name))
 
 
 class Worker:
