@@ -19,7 +19,7 @@ from common import db, encoding
 from common.db import Transaction, queries
 from common.errors import Invalid, Replayable
 from common.rules import keys, pages
-from common.rules.entity import Entity
+from common.rules.entity import Entity, Kind
 from common.rules.pages import Fault, Page, Row
 
 if TYPE_CHECKING:
@@ -264,6 +264,7 @@ def rendered(entity: Entity) -> dict[str, str]:
         "@table@": entity.table,
         "@columns@": ", ".join(columns),
         "@read_columns@": ", ".join(plain.columns(entity, "g.item", ":served_at::timestamptz")),
+        "@scalars@": ", ".join(f"n.{name}" for name, column in entity.columns.items() if column.kind is not Kind.JSON),
         "@read_populated@": ", ".join(f"n.{column}" for column in columns),
         "@is_whole@": "true" if is_whole else "false",
         "@is_stale@": f"not g.item ? '{entity.lines.key}'" if entity.lines and not is_whole else "false",

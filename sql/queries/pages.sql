@@ -66,7 +66,7 @@ select d.source_id
 --
 -- Where a detail of the same version stands, it leads: it owns its keys, and a row brings only what it does not have,
 -- what changed since the last row, and the figures that move under one stamp. Where the row is newer, it leads, which
--- an empty detail_hash tells: the detail is to be read again.
+-- an empty detail_hash tells: the detail is to be read again. So does one that differs from an unsettled detail of its stamp.
 with incoming as materialized (
     select r.*, :documents::jsonb -> r.position as document
       from jsonb_to_recordset(:rows::jsonb) as r (
@@ -79,7 +79,12 @@ with incoming as materialized (
     select i.*, o.was, o.place, o.source_id is null as is_new, coalesce((o.was).deleted_at is not null, false) as is_back,
            coalesce((o.was).list_hash = i.hash and (o.was).deleted_at is null and not i.moved, false) as is_same,
            coalesce(i.stamp, (o.was).source_modified_at, '-infinity') as version,
-           coalesce((o.was).source_modified_at, '-infinity') as version_was
+           coalesce((o.was).source_modified_at, '-infinity') as version_was,
+           -- Two edits in one second, of which only the first was told: no former row tells what is news, but this one is settled.
+           i.stamp = (o.was).source_modified_at and i.stamp + interval '2 s' <= :served_at::timestamptz and not (o.was).settled
+           and (o.was).detail_hash <> '' and (o.was).list_document is null and '{@fluid@}' = '{}'
+           and (select row (@scalars@) from jsonb_populate_record(o.was, i.columns) n)
+               is distinct from (select row (@scalars@) from (select (o.was).*) n) as is_other
       from incoming i
       left join old o on o.source_id = i.id
 ), verdicts as materialized (
@@ -88,7 +93,8 @@ with incoming as materialized (
                when j.is_new then true
                when j.is_back then coalesce(j.stamp > (j.was).deleted_at, false) or :served_at::timestamptz > (j.was).observed_at + interval '2 s'
                else j.version > j.version_was or (j.version = j.version_was and :served_at::timestamptz > (j.was).observed_at) end as is_written,
-           not j.is_new and not j.is_back and j.version = j.version_was and (j.was).detail_hash <> '' and not @is_whole@ as is_led
+           not j.is_new and not j.is_back and j.version = j.version_was and (j.was).detail_hash <> '' and not @is_whole@
+           and j.is_other is not true as is_led
       from judged j
 ), news as materialized (
     select v.id, v.is_led, c.old_value, c.new_value, c.changed_fields

@@ -319,6 +319,16 @@ def test_a_webhook_and_a_page_end_at_the_same_record(sql, zoho, run):
     assert sql(f"select name, rate, source_modified_at from erp.products where source_id = '{identifier}'") == by_webhook
 
 
+def test_the_second_edit_of_a_second_is_not_lost_with_its_webhook(sql, zoho, run):
+    (identifier,) = zoho.create("bill", 1)
+    record = zoho.records("bill")[identifier]
+    zoho.turn(seconds=30)
+    send("bills", {"bill": record | {"bill_number": "as it was for half a second"}})
+    process.process()
+    run("full", "bill")
+    assert sql(f"select bill_number from erp.bills where source_id = '{identifier}'") == [[record["bill_number"]]]
+
+
 def test_a_sync_of_what_is_being_synced_is_not_begun_twice(sql, zoho, unlimited):
     first = sync.by_hand({"mode": "full", "entity_type": "product"})[1]
     again = sync.by_hand({"mode": "incremental", "entity_type": "product"})[1]

@@ -187,10 +187,10 @@ CASES: dict[str, tuple[Callable[[World], None], list[str], tuple[Any, ...]]] = {
         ["applied", "updated"],
         ("a", 3, False, False, False, 3, {"03"}),
     ),
-    "webhook, then a first list row at the same stamp that differs: the detail owns its keys": (
+    "webhook, then a first list row at the same stamp that differs: it is settled, so it leads": (
         lambda w: (w.hook(3, status="a"), w.list(3, status="b", later=5)),
-        ["applied", "updated"],
-        ("a", 3, False, False, False, 3, {"03"}),
+        ["applied", "updated stale"],
+        ("b", 3, True, False, False, 3, {"03"}),
     ),
     "webhook, then a newer list row": (
         lambda w: (w.hook(3, status="a"), w.list(4, status="b", later=5)),
