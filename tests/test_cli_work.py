@@ -255,7 +255,7 @@ def test_a_source_that_is_not_connected_is_said(tidemark):
     assert status == 8
     assert "ZOHO_CLIENT_ID" in out
     status, _, err = tidemark("sync", "start")
-    assert (status, "No source is connected" in err) == (8, True)
+    assert (status, "no source is connected" in err) == (8, True)
 
 
 TROUBLE = [

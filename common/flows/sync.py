@@ -48,7 +48,7 @@ def by_schedule(schedule: str, slot: datetime) -> dict[str, Any]:
             schedules.attach(tx, schedule, slot, UUID(plan))
     fires.ring_for(rung)
     if plan is None:
-        return {"success": fault is None, "message": fault or BUSY}
+        return {"success": fault is None, "message": fault or BUSY, "plan_id": None}
     work.call_for_more(most=work.FIRST_RINGS)
     return {"success": True, "run_id": plan, "plan_id": plan, "mode": mode}
 

@@ -22,6 +22,7 @@ from deploy.local import account, comparison, source
 from deploy.local.zoho.kinds import KINDS
 from deploy.local.zoho.rounds import Round, read
 
+SETTLING_SECONDS = 3  # a stamp has whole seconds: only what is read two later is sure to hold all of its second
 DELIVERIES = 2000
 LOSS = 0.03
 LOOK_SECONDS = 0.25
@@ -63,6 +64,7 @@ def _shown(console: Console, seed: int, count: int) -> list[str]:
     if not unaccounted:
         console.print(account.verdict(account_))
     console.print("\n3. An incremental sync: it brings what nobody told us of, and reads again what only the source can tell.")
+    time.sleep(SETTLING_SECONDS)
     faults += unaccounted + _caught_up(console)
     console.print("\n4. The comparison: every record of the source beside its row here.")
     lines = comparison.compared(others)

@@ -12,7 +12,8 @@ select p.state, count(*), json_agg(p.id) filter (where p.state in ('new', 'chang
                    when d.deleted_at is not null and coalesce(g.stamp <= d.deleted_at, true) and :served_at::timestamptz <= d.observed_at + interval '2 s' then 'superseded'
                    when d.deleted_at is null and g.stamp < d.source_modified_at then 'superseded'
                    when d.deleted_at is null and :served_at::timestamptz <= d.observed_at
-                    and coalesce(g.stamp <= d.source_modified_at, g.stamp is null) then 'superseded'
+                    and coalesce(g.stamp <= d.source_modified_at, g.stamp is null)
+                    and (d.settled or coalesce(g.stamp + interval '2 s' > :served_at::timestamptz, true)) then 'superseded'
                    else 'changed' end as state
          from jsonb_to_recordset(:rows::jsonb) as g (id text collate "C", stamp timestamptz, hash text)
          left join erp.@table@ d on d.organization_id = :organization and d.source_id = g.id
@@ -92,7 +93,9 @@ with incoming as materialized (
            not j.is_same and case
                when j.is_new then true
                when j.is_back then coalesce(j.stamp > (j.was).deleted_at, false) or :served_at::timestamptz > (j.was).observed_at + interval '2 s'
-               else j.version > j.version_was or (j.version = j.version_was and :served_at::timestamptz > (j.was).observed_at) end as is_written,
+               -- What was read two seconds after its stamp holds all of that second, whenever a webhook of it came in.
+               else j.version > j.version_was or (j.version = j.version_was and (:served_at::timestamptz > (j.was).observed_at
+                    or (not (j.was).settled and j.stamp + interval '2 s' <= :served_at::timestamptz))) end as is_written,
            not j.is_new and not j.is_back and j.version = j.version_was and (j.was).detail_hash <> '' and not @is_whole@
            and j.is_other is not true as is_led
       from judged j

@@ -329,6 +329,19 @@ def test_the_second_edit_of_a_second_is_not_lost_with_its_webhook(sql, zoho, run
     assert sql(f"select bill_number from erp.bills where source_id = '{identifier}'") == [[record["bill_number"]]]
 
 
+def test_a_settled_row_brings_what_a_webhook_lacks_though_it_came_in_the_second_of_the_reading(sql, zoho, run):
+    (identifier,) = zoho.create("bill", 1)
+    run("full", "bill")
+    zoho.turn(seconds=60)
+    zoho.edit("bill", ids=[identifier], status="void")
+    zoho.turn(seconds=60)
+    send("bills", {"bill": zoho.records("bill")[identifier]})
+    process.process()
+    sql("update erp.bills set observed_at = observed_at + interval '1 hour'")  # later than any page of today
+    run("incremental", "bill")
+    assert sql(f"select current_sub_status from erp.bills where source_id = '{identifier}'") == [["void"]]  # which no detail has
+
+
 def test_a_sync_of_what_is_being_synced_is_not_begun_twice(sql, zoho, unlimited):
     first = sync.by_hand({"mode": "full", "entity_type": "product"})[1]
     again = sync.by_hand({"mode": "incremental", "entity_type": "product"})[1]

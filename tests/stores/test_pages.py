@@ -202,10 +202,10 @@ CASES: dict[str, tuple[Callable[[World], None], list[str], tuple[Any, ...]]] = {
         ["applied", "superseded"],
         ("a", 3, False, False, False, 3, {"03"}),
     ),
-    "webhook, then a list row of the same stamp that was served before it": (
+    "webhook, then a list row of the same stamp that was served before it, but settled: that holds all of its second": (
         lambda w: (w.hook(3, status="a"), w.list(3, status="b")),
-        ["applied", "superseded"],
-        ("a", 3, False, False, False, 3, {"03"}),
+        ["applied", "updated stale"],
+        ("b", 3, True, False, False, 3, {"03"}),
     ),
     "list, list with another status under the same stamp": (
         lambda w: (w.list(3, status="a"), w.list(3, status="b", later=5)),
