@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from common import db, log, shards
+from common import db, log
 from common.errors import Conflict, Unknown
 from common.flows import seal, stages, work
 from common.flows.plans import check_enabled
@@ -90,11 +90,7 @@ def stop(tx: db.Transaction, plan: str, status_: str, reason: str) -> None:
         if row.status == "open":
             stage = shard_rules.Stage(plan, row.no, row.id, row.kind, row.config, row.shards)
             plans.lock_stage(tx, plan, row.no)
-            plans.end_stage(tx, plan, row.no, ok=False)
-            lanes.drop(tx, plan, row.no)
-            kind = shards.find(row.kind)
-            if hasattr(kind, "ended"):
-                kind.ended(tx, stage, ok=False)
+            stages.end_stage(tx, plan, row.no, stage, ok=False)
     stages.end(tx, plan, status_, reason)
 
 

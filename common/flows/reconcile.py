@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from common import db, entities, log, settings
+from common import db, entities, log
 from common.db import Transaction
 from common.errors import Invalid, Unavailable
 from common.flows import fires, plans, stages, work
+from common.flows.sync import NOT_CONNECTED, is_connected
 from common.rules.entity import Entity
 from common.rules.plan import Reader
 from common.rules.urgency import Urgency
@@ -30,7 +31,6 @@ TIMEBOX = timedelta(hours=3)
 SHARD_TIMEOUT = timedelta(hours=1)  # a comparison is one shard of many calls, and goes on where it stopped
 PRIORITY = {"scheduled": 7, "manual": 3}
 REASONS = ("missing", "drift")
-NOT_CONNECTED = "no source is connected: set ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET and ZOHO_REFRESH_TOKEN"
 
 
 def by_schedule(schedule: str, slot: datetime) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def by_schedule(schedule: str, slot: datetime) -> dict[str, Any]:
         arguments = schedules.begin(tx, schedule, slot)
         if arguments is None:
             return {"success": True, "message": "This slot was begun before."}
-        faults = None if _is_connected() else NOT_CONNECTED
+        faults = None if is_connected() else NOT_CONNECTED
         asked = _asked({key: value for key, value in arguments.items() if key in FIELDS})
         if isinstance(asked, list):
             faults = "; ".join(f"{fault['pointer']} {fault['message']}" for fault in asked)
@@ -66,7 +66,7 @@ def by_hand(asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     if isinstance(wanted, list):
         message = "The comparison cannot be started as asked."
         raise Invalid(message, errors=wanted)
-    if not _is_connected():
+    if not is_connected():
         message = f"Nothing can be compared: {NOT_CONNECTED}."
         raise Unavailable(message, retry_after_seconds=60)
     with db.transaction("worker") as tx:
@@ -74,10 +74,6 @@ def by_hand(asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     work.call_for_more()
     labels = [entity.label for entity in wanted[0]]
     return 202, {"success": True, "message": "The comparison has begun.", "plan_id": plan, "entities": labels, "mode": wanted[1]}
-
-
-def _is_connected() -> bool:
-    return bool(settings.load().zoho_refresh_token)
 
 
 def _asked(given: Mapping[str, Any]) -> tuple[list[Entity], str] | list[dict[str, str]]:

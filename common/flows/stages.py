@@ -44,7 +44,7 @@ def _open(tx: Transaction, plan: str, stage: plans.Openable) -> int:
     count = kind.open(tx, seen) if hasattr(kind, "open") else stage.shards
     if count == 0:
         plans.open_stage(tx, plan, stage.no, shards=0, released=0)
-        _end_stage(tx, plan, stage.no, seen, ok=True)
+        end_stage(tx, plan, stage.no, seen, ok=True)
         return 0
     if count is None:
         ranges = [(0, 0)] * stage.concurrency
@@ -73,11 +73,12 @@ def settle(tx: Transaction, plan: str, no: int) -> int:
         lanes.cut(tx, plan, no, ranges)
         return len(ranges)
     seen = rules.Stage(plan, no, stage.id, stage.kind, stage.config, stage.released)
-    _end_stage(tx, plan, no, seen, ok=not failed.dead)
+    end_stage(tx, plan, no, seen, ok=not failed.dead)
     return open_next(tx, plan)
 
 
-def _end_stage(tx: Transaction, plan: str, no: int, stage: rules.Stage, *, ok: bool) -> None:
+def end_stage(tx: Transaction, plan: str, no: int, stage: rules.Stage, *, ok: bool) -> None:
+    """A stage is over: its lanes go, and its kind is told in the same transaction."""
     plans.end_stage(tx, plan, no, ok=ok)
     lanes.drop(tx, plan, no)
     kind = shards.find(stage.kind)

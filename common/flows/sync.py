@@ -39,7 +39,7 @@ def by_schedule(schedule: str, slot: datetime) -> dict[str, Any]:
         if arguments is None:
             return {"success": True, "message": "This slot was begun before."}
         mode, labels = arguments.get("mode", "incremental"), arguments.get("entities", [])
-        fault = _fault(mode, labels) if _is_connected() else NOT_CONNECTED
+        fault = _fault(mode, labels) if is_connected() else NOT_CONNECTED
         if fault is None:
             plan = _start(tx, mode, labels, provenance="scheduled", by=f"schedule {schedule}", priority=PRIORITY.get(mode, 5))
         if plan is None:
@@ -82,7 +82,7 @@ def by_hand(asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     if reader.faults:
         message = "The sync cannot be started as asked."
         raise Invalid(message, errors=reader.faults)
-    if not _is_connected():
+    if not is_connected():
         message = f"Nothing can be synced: {NOT_CONNECTED}."
         raise Unavailable(message, retry_after_seconds=60)
     actor = str(log.field("operator"))
@@ -111,7 +111,8 @@ def _answer(plan: str, message: str) -> dict[str, Any]:
     }
 
 
-def _is_connected() -> bool:
+def is_connected() -> bool:
+    """Whether there is a source to read from."""
     return bool(settings.load().zoho_refresh_token)
 
 
