@@ -269,6 +269,7 @@ def rendered(entity: Entity) -> dict[str, str]:
         "@is_whole@": "true" if is_whole else "false",
         "@is_stale@": f"not g.item ? '{entity.lines.key}'" if entity.lines and not is_whole else "false",
         "@is_bare@": "v.lines is null" if entity.lines and not is_whole else "false",
+        "@version_key@": next(iter(entity.version_keys), ""),
         "@fluid@": ",".join(plain.fluid(entity)),
         "@lines_key@": f"'{entity.lines.key}'" if entity.lines else "''",
         "@is_moved@": " or ".join(queries()["pages.moved"].replace("@mark@", mark) for mark in entity.marks) or "false",

@@ -13,7 +13,7 @@ select p.state, count(*), json_agg(p.id) filter (where p.state in ('new', 'chang
                    when d.deleted_at is null and g.stamp < d.source_modified_at then 'superseded'
                    when d.deleted_at is null and :served_at::timestamptz <= d.observed_at
                     and coalesce(g.stamp <= d.source_modified_at, g.stamp is null)
-                    and (d.settled or coalesce(g.stamp + interval '2 s' > :served_at::timestamptz, true)) then 'superseded'
+                    and coalesce(g.stamp + interval '2 s' > :served_at::timestamptz, true) then 'superseded'
                    else 'changed' end as state
          from jsonb_to_recordset(:rows::jsonb) as g (id text collate "C", stamp timestamptz, hash text)
          left join erp.@table@ d on d.organization_id = :organization and d.source_id = g.id
@@ -85,7 +85,9 @@ with incoming as materialized (
            i.stamp = (o.was).source_modified_at and i.stamp + interval '2 s' <= :served_at::timestamptz and not (o.was).settled
            and (o.was).detail_hash <> '' and (o.was).list_document is null and '{@fluid@}' = '{}'
            and (select row (@scalars@) from jsonb_populate_record(o.was, i.columns) n)
-               is distinct from (select row (@scalars@) from (select (o.was).*) n) as is_other
+               is distinct from (select row (@scalars@) from (select (o.was).*) n) as is_other,
+           coalesce(:served_at::timestamptz < (o.was).observed_at, false) as is_late,
+           coalesce((o.was).list_document ->> '@version_key@' = i.document ->> '@version_key@', false) as is_again
       from incoming i
       left join old o on o.source_id = i.id
 ), verdicts as materialized (
@@ -93,9 +95,10 @@ with incoming as materialized (
            not j.is_same and case
                when j.is_new then true
                when j.is_back then coalesce(j.stamp > (j.was).deleted_at, false) or :served_at::timestamptz > (j.was).observed_at + interval '2 s'
-               -- What was read two seconds after its stamp holds all of that second, whenever a webhook of it came in.
+               -- What was read two seconds after its stamp holds all of that second, whenever a webhook of it came in; and a
+               -- detail of it, however late it was read, does not have what only the first row of that version brings.
                else j.version > j.version_was or (j.version = j.version_was and (:served_at::timestamptz > (j.was).observed_at
-                    or (not (j.was).settled and j.stamp + interval '2 s' <= :served_at::timestamptz))) end as is_written,
+                    or (j.stamp + interval '2 s' <= :served_at::timestamptz and not ((j.was).settled and j.is_again)))) end as is_written,
            not j.is_new and not j.is_back and j.version = j.version_was and (j.was).detail_hash <> '' and not @is_whole@
            and j.is_other is not true as is_led
       from judged j
@@ -112,6 +115,7 @@ with incoming as materialized (
                   jsonb_agg(n.key) as changed_fields
              from jsonb_each(v.document) n
             where n.value is distinct from stood.document -> n.key and n.key !~ :noise
+              and not (v.is_late and n.key = any ('{@fluid@}'::text[]) and (v.was).detail_document ? n.key)
               and (not v.is_led or not (v.was).detail_document ? n.key or n.key = any ('{@fluid@}'::text[])
                    or (v.was).list_document -> n.key <> n.value or ((v.was).list_document is not null and not (v.was).list_document ? n.key))
            ) c
@@ -120,7 +124,7 @@ with incoming as materialized (
     select v.id, case when v.is_led
                       then (select coalesce(jsonb_object_agg(c.key, c.value), '{}')
                               from jsonb_each(v.columns) c
-                             where n.new_value ? coalesce(v.sources ->> c.key, c.key) or coalesce(v.sources ->> c.key, c.key) = any ('{@fluid@}'::text[]))
+                             where n.new_value ? coalesce(v.sources ->> c.key, c.key) or (not v.is_late and coalesce(v.sources ->> c.key, c.key) = any ('{@fluid@}'::text[])))
                       else v.columns end as columns,
            case when v.is_led and not coalesce(n.new_value ? @lines_key@, false) then null else v.lines end as lines
       from verdicts v

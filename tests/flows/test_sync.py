@@ -342,6 +342,19 @@ def test_a_settled_row_brings_what_a_webhook_lacks_though_it_came_in_the_second_
     assert sql(f"select current_sub_status from erp.bills where source_id = '{identifier}'") == [["void"]]  # which no detail has
 
 
+def test_a_row_brings_what_no_detail_has_though_the_detail_of_its_version_was_read_no_earlier(sql, zoho, run):
+    (identifier,) = zoho.create("bill", 1)
+    run("full", "bill")
+    zoho.turn(seconds=60)
+    zoho.edit("bill", ids=[identifier], status="void")
+    zoho.turn(seconds=60)
+    sync.by_hand({"entity_type": "bill", "entity_ids": [identifier]})
+    work.work(holder="by id")
+    assert sql(f"select status, settled from erp.bills where source_id = '{identifier}'") == [["void", True]]
+    run("incremental", "bill")  # the stand-in's clock stands, so this is served in the same second
+    assert sql(f"select current_sub_status from erp.bills where source_id = '{identifier}'") == [["void"]]
+
+
 def test_a_sync_of_what_is_being_synced_is_not_begun_twice(sql, zoho, unlimited):
     first = sync.by_hand({"mode": "full", "entity_type": "product"})[1]
     again = sync.by_hand({"mode": "incremental", "entity_type": "product"})[1]

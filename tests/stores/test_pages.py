@@ -312,6 +312,17 @@ def test_of_lists_webhooks_and_details_the_right_one_stands(sql, case):
         assert found[1] == row[1]
 
 
+def test_a_late_first_row_brings_what_no_detail_has_but_no_figure_that_moved_since(sql):
+    newer = "2026-06-09T15:00:00Z"
+    later = EARLY + timedelta(hours=8)
+    merge("product", a_page("items", list_item(stock_on_hand=1, sku="list only")), served_at=EARLY + timedelta(hours=5))
+    apply_detail("product", {"item_id": "1", "name": "Lamp", "stock_on_hand": 3, "last_modified_time": newer}, later)
+    row = list_item(at=newer, stock_on_hand=9, sku="news")
+    assert counts(merge("product", a_page("items", row), served_at=later - timedelta(minutes=5))) == {"updated": 1}
+    assert sql("select sku, stock_on_hand::int, observed_at from erp.products") == [["news", 3, later]]
+    assert counts(merge("product", a_page("items", row | {"stock_on_hand": 8}), served_at=later - timedelta(minutes=4))) == {"superseded": 1}
+
+
 def test_an_audit_says_what_changed_whoever_brought_it(sql):
     world = World(sql)
     world.hook(3, status="a")
