@@ -11,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup run test check fmt bench package migrate zoho
+.PHONY: help setup run test check fmt bench chaos package migrate zoho
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ fmt: $(INSTALLED) ## put the code into its form
 
 bench: $(INSTALLED) ## measure, next to peers and limits in the same run
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: $(INSTALLED) ## break everything that can be broken, for 240 s (ARGS="--bugs": ten seeded bugs, each must be caught)
+	@$(BIN)/python -m tests.chaos.campaign $(ARGS)
 
 package: $(INSTALLED) ## package for AWS without speaking to it, as serverless.yml says
 	@AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none npx --yes osls@4.3.1 package --package .tidemark/package

@@ -56,6 +56,17 @@ def operator(request: Request, need: Role) -> str:
     return name
 
 
+def page(request: Request) -> str:
+    """Who reads for the static page: the page itself by its token, or an operator who may read.
+
+    Raises: what `operator` raises.
+    """
+    token = settings.load().page_token
+    if token and hmac.compare_digest(token.encode(), _bearer(request).encode("utf-8", "surrogateescape")):
+        return "page"
+    return operator(request, Role.VIEWER)
+
+
 def task(request: Request) -> None:
     """Let in only what was sent by a task queue or a clock of ours.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,9 +16,11 @@ from common.auth import Role
 from common.errors import (
     AppError,
     Broken,
+    Forbidden,
     HeadersTooLarge,
     Invalid,
     Refused,
+    Throttled,
     TooLarge,
     TooSlow,
     Unavailable,
@@ -26,6 +28,7 @@ from common.errors import (
     UriTooLong,
     WrongMethod,
 )
+from common.rules import cors
 from common.rules.http import Answer, Request
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ Handler = Callable[..., Result]
 HEADER_BYTES = 16 * 1024
 ADDRESS_CHARACTERS = 4096
 ADMIN_BODY_BYTES = 256 * 1024
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+SWEEPING = frozenset({"/tasks/process", "/tasks/tick"})  # which sweep as a part of their work
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -50,10 +55,13 @@ SECURITY = {
 class Route:
     """One method and path, who may use it, and what answers; `{name}` in the path is passed on by name."""
 
-    def __init__(self, method: str, path: str, need: Role | str, handler: Handler) -> None:
+    def __init__(
+        self, method: str, path: str, need: Role | str, handler: Handler, *, down: Callable[[], Result] | None = None
+    ) -> None:
+        self.down = down  # what answers when the database cannot even say who calls
         self.method = method
         self.path = path
-        self.need = need  # a role, "task", or "open"
+        self.need = need  # a role, "page" (a viewer or the static page), "task", or "open"
         self.handler = handler
         self.pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
 
@@ -68,15 +76,53 @@ def routed(*routes: Route) -> Callable[[Request], Answer]:
             raise Unknown(message)
         for route, match in matching:
             if route.method == request.method or (route.method == "GET" and request.method == "HEAD"):
-                if isinstance(route.need, Role):
-                    with log.bound(operator=auth.operator(request, route.need)):
+                check_origin(request)
+                if isinstance(route.need, Role) or route.need == "page":
+                    try:
+                        name = auth.operator(request, route.need) if isinstance(route.need, Role) else auth.page(request)
+                    except Unavailable as error:
+                        if route.down is None or isinstance(error, Throttled):
+                            raise
+                        return route.down()
+                    with log.bound(operator=name):
                         return route.handler(request, **match.groupdict())
                 if route.need == "task":
                     auth.task(request)
+                    _sweep_beside(route.path)
                 return route.handler(request, **match.groupdict())
         raise WrongMethod(tuple(sorted({route.method for route, _ in matching})))
 
-    return guarded(answer)
+    pages = [route for route in routes if route.need == "page"]
+    return shared(guarded(answer), pages) if pages else guarded(answer)
+
+
+def _sweep_beside(path: str) -> None:
+    """Whoever is called for a task looks for what has come to a halt, too: so it moves even if nobody heals."""
+    if path not in SWEEPING:
+        from common.flows import sweep  # noqa: PLC0415 - only deliveries of tasks pay for it
+
+        sweep.beside(path.rpartition("/")[2])
+
+
+def shared(handler: Callable[[Request], Answer], pages: Sequence[Route]) -> Callable[[Request], Answer]:
+    """`handler`, whose answers on the paths of `pages` tell browsers which origins may read them, refusals included."""
+
+    def answer(request: Request) -> Answer:
+        found = handler(request)
+        if not any(page.pattern.fullmatch(request.path) for page in pages):
+            return found
+        return replace(found, headers=cors.headers(request.header("origin"), settings.load().cors_origins) | found.headers)
+
+    return answer
+
+
+def check_origin(request: Request) -> None:
+    """Raises: Forbidden, when a page of a foreign origin wants to change something."""
+    asking = request.header("origin")
+    if request.method in READING or cors.may_write(asking, settings.load().cors_origins, request.header("host")):
+        return
+    message = "A page of another origin may not do this."
+    raise Forbidden(message)
 
 
 def guarded(handler: Callable[[Request], Result]) -> Callable[[Request], Answer]:
@@ -152,7 +198,8 @@ def answered(result: Result) -> Answer:
     if isinstance(result, Answer):
         return result
     status, body = result if isinstance(result, tuple) else (200, result)
-    return Answer(status, encoding.dumps(body).encode(), {"Content-Type": "application/json"})
+    again = {"Retry-After": str(Unavailable().retry_after_seconds)} if status == Unavailable.status else {}
+    return Answer(status, encoding.dumps(body).encode(), {"Content-Type": "application/json"} | again)
 
 
 def problem(request: Request, error: Exception) -> Answer:

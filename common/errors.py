@@ -67,6 +67,12 @@ class Conflict(Refused):
     status, title, slug = 409, "Conflict", "conflict"
 
 
+class PreconditionFailed(Refused):
+    """What was confirmed is not what stands there now."""
+
+    status, title, slug = 412, "Precondition failed", "precondition-failed"
+
+
 class TooLarge(Refused):
     """The body is larger than the limit."""
 
@@ -112,6 +118,22 @@ class Throttled(Unavailable):
     """Too many requests."""
 
     status, title, slug = 429, "Too many requests", "too-many-requests"
+
+
+class Suspended(Unavailable):
+    """A dependency failed too often and is not called for a while."""
+
+
+class Passive(Unavailable):
+    """Another deployment holds the lease: this one runs no schedule and no plan, and calls nobody."""
+
+    title, slug = "Passive", "passive"
+
+
+class LeaseLost(Passive):
+    """The lease that this was to be written under is lost: nothing of it was written."""
+
+    title, slug = "Lease lost", "lease-lost"
 
 
 class Replayable(Unavailable):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import hmac
 import os
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -14,9 +16,17 @@ from typing import Any
 
 from common import log
 
+ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w.-]+", re.ASCII)  # nothing that ends a header
+
 
 class Misconfigured(Exception):
     """The environment does not let Tidemark start; the message lists every fault."""
+
+
+_SHARED = re.compile(
+    r"https://(?:[a-z0-9-]+\.)+[a-z0-9-]+(?::[0-9]{1,5})?|http://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?"
+    r"|https://deploy-preview-\*--[a-z0-9-]+\.netlify\.app"
+)
 
 
 def _text(value: str) -> str:
@@ -82,12 +92,35 @@ def _queue(value: str) -> str:
     return value
 
 
+def _deployment(value: str) -> str:
+    if not re.fullmatch("[a-z0-9][a-z0-9-]{0,62}", value):
+        message = "must be 1 to 63 small letters, digits and hyphens, and not begin with a hyphen"
+        raise ValueError(message)
+    return value
+
+
 def _data_centre(value: str) -> str:
     lowered = value.strip().lower()
     if lowered not in {"us", "eu", "in", "au", "jp", "ca", "cn", "sa"}:
         message = "must be us, eu, in, au, jp, ca, cn or sa"
         raise ValueError(message)
     return lowered
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    """As browsers write them: in small letters, without a path and the port that goes without saying."""
+    found = tuple(each.lower().rstrip("/") for each in _listed(value))
+    if not all(_SHARED.fullmatch(each) for each in found):
+        message = "must be https:// origins, http:// ones of this machine, or https://deploy-preview-*--<site>.netlify.app"
+        raise ValueError(message)
+    return tuple(re.sub(r"^(https://.*):443$|^(http://.*):80$", r"\1\2", each) for each in found)
+
+
+def _page_token(value: str) -> str:
+    if value and len(value) < 16:  # noqa: PLR2004
+        message = "must have 16 characters or more"
+        raise ValueError(message)
+    return value
 
 
 def _origin(value: str) -> str:
@@ -97,6 +130,55 @@ def _origin(value: str) -> str:
         message = "must be https://host, or http:// on this machine, without a path"
         raise ValueError(message)
     return parts.geturl()
+
+
+def _hook_url(value: str) -> str:
+    parts = urllib.parse.urlsplit(value.strip())
+    is_local = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if value and not (_has_host(parts) and (parts.scheme == "https" or is_local) and parts.username is None and not parts.fragment):
+        message = "must be an https:// address, or http:// on this machine, without a name and password"
+        raise ValueError(message)
+    return parts.geturl()
+
+
+def _smtp_url(value: str) -> str:
+    parts = urllib.parse.urlsplit(value.strip())
+    is_plain = parts.path in {"", "/"} and not parts.query and not parts.fragment
+    if value and not (parts.scheme in {"smtp", "smtps"} and _has_host(parts) and is_plain):
+        message = "must be smtp://user:password@host:port or smtps://..., the password with % escapes"
+        raise ValueError(message)
+    return parts.geturl()
+
+
+def _has_host(parts: urllib.parse.SplitResult) -> bool:
+    try:
+        return bool(parts.hostname and parts.hostname.encode("idna") and (parts.port is None or parts.port > 0))
+    except ValueError:  # a port that is no number, or a name that cannot be one
+        return False
+
+
+def _address(value: str) -> str:
+    if value and not ADDRESS.fullmatch(value.strip()):
+        message = "must be an address such as alerts@example.com"
+        raise ValueError(message)
+    return value.strip()
+
+
+def _addresses(value: str) -> tuple[str, ...]:
+    return tuple(_address(part) for part in _listed(value))
+
+
+def _signing_secrets(value: str) -> tuple[str, ...]:
+    found = _listed(value)
+    for secret in found:
+        try:
+            size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+        except ValueError:
+            size = 0
+        if not secret.startswith("whsec_") or not 24 <= size <= 64:  # noqa: PLR2004 - as Standard Webhooks has it
+            message = "must be whsec_ and 24 to 64 bytes in base64"
+            raise ValueError(message)
+    return found
 
 
 def setting(read: Callable[[str], Any], default: str | None, what: str) -> Any:
@@ -109,9 +191,14 @@ class Settings:
     """What the environment says. The field's name in capitals is the variable's name."""
 
     database_url: str = setting(_database_url, None, "Postgres; postgresql:// and postgresql+asyncpg:// are both read")
+    deployment: str = setting(_deployment, "default", "which deployment this is, of those that share the database; one is ACTIVE")
     secret_key: str = setting(_secret_key, None, "signs what Tidemark says to itself, such as the calls of tasks")
     secret_key_previous: str = setting(_text, "", "still accepted while SECRET_KEY is being rotated")
     admiral_token: str = setting(_text, "", "the first owner token; make further ones with it and then unset it")
+    page_token: str = setting(_page_token, "", "lets the static page read /api/status, and nothing else; empty: operators only")
+    cors_origins: tuple[str, ...] = setting(
+        _origins, "", "whose pages may read /api/status, comma separated, such as https://status.example.com"
+    )
     zoho_organization_id: str = setting(_text, "", "the one organization of this database; records of others are quarantined")
     zoho_webhook_secrets: tuple[str, ...] = setting(
         _listed, "", "secrets of webhooks, comma separated, each `secret` (Zoho) or `scheme:secret`"
@@ -143,8 +230,18 @@ class Settings:
     hxo_autosplit_p95_ms: timedelta = setting(_milliseconds, "8000", "a chunk that takes longer is cut into smaller ones")
     hxo_autosplit_factor: int = setting(_positive, "4", "into how many")
     hxo_heal_depth_limit: int = setting(_positive, "5", "how often one shard is tried again before its plan is halted")
-    hxo_predictive_mode: bool = setting(_flag, "true", "false: no forecasts of when a plan will end")
+    hxo_predictive_mode: bool = setting(
+        _flag, "true", "false: no forecasts: of the ends of plans, of backlogs, of the day's calls, of odd hours"
+    )
     hxo_quantum_hashing: bool = setting(_flag, "true", "SHA3-256 for the tree of results; false: SHA-256")
+    genesis_enabled: bool = setting(_flag, "true", "false: nobody outside is told of anything; what was to be told is passed over")
+    alert_webhook_url: str = setting(_hook_url, "", "where alerts are posted to, signed; empty: nowhere")
+    alert_webhook_secret: tuple[str, ...] = setting(
+        _signing_secrets, "", "what they are signed with, whsec_...; two, comma separated, while it is being changed"
+    )
+    smtp_url: str = setting(_smtp_url, "", "smtp://user:password@host:port or smtps://...: what mails alerts; empty: nothing does")
+    alert_email_from: str = setting(_address, "", "the address that mails about alerts come from")
+    alert_email_to: tuple[str, ...] = setting(_addresses, "", "the addresses they go to, comma separated")
     db_pool: int = setting(_positive, "8", "most connections that one instance keeps")
 
     @property
@@ -181,9 +278,29 @@ def read(environ: Mapping[str, str]) -> Settings:
         except ValueError as error:
             reason = str(error) if str(error).startswith(("is ", "must ")) else "cannot be read as a whole number"
             faults.append(f"{name} {reason} ({each.metadata['what']})")
+    faults += _missing_together(values)
     if faults:
         raise Misconfigured("; ".join(faults))
     return Settings(**values)
+
+
+def _missing_together(values: Mapping[str, Any]) -> list[str]:
+    """What is not set, though something that needs it is."""
+    needs = {"alert_webhook_url": ("alert_webhook_secret",), "smtp_url": ("alert_email_from", "alert_email_to")}
+    return [
+        f"{other.upper()} is not set, which {name.upper()} needs"
+        for name, others in needs.items()
+        for other in others
+        if values.get(name) and other in values and not values[other]
+    ]
+
+
+def _secrets_of(settings: Settings) -> list[str]:
+    """Of where and how alerts go: the signing secrets, the password as it is and as it stands, and a path that may be one."""
+    password = urllib.parse.urlsplit(settings.smtp_url).password or ""
+    hook = urllib.parse.urlsplit(settings.alert_webhook_url)
+    signing = [secret.removeprefix("whsec_") for secret in settings.alert_webhook_secret]
+    return [*signing, password, urllib.parse.unquote(password), hook.path, hook.query]
 
 
 @functools.cache
@@ -192,5 +309,5 @@ def load() -> Settings:
     settings = read(os.environ)
     secrets = [secret.rpartition(":")[2] for secret in settings.zoho_webhook_secrets]
     log.protect(settings.secret_key, settings.secret_key_previous, settings.admiral_token, *settings.task_keys, *secrets)
-    log.protect(settings.zoho_client_secret, settings.zoho_refresh_token)
+    log.protect(settings.zoho_client_secret, settings.zoho_refresh_token, settings.page_token)
     return settings

@@ -9,14 +9,14 @@ from typing import NoReturn
 import typer
 
 from deploy.client import Problem, report
-from deploy.commands import diagnosis, events, place, plan, schedule, source, sync, webhooks
+from deploy.commands import dead_letters, diagnosis, events, place, plan, schedule, source, sync, webhooks
 from deploy.commands.options import PLAIN
 
 app = typer.Typer(help="Tidemark: keeps a database in step with its source.", **PLAIN)
 for _command in (place.health, place.migrate, place.config, diagnosis.doctor):
     app.command()(_command)
 for _name, _group in {
-    "webhook": webhooks.webhook, "events": events.events, "queue": events.queue, "dead-letters": events.dead_letters,
+    "webhook": webhooks.webhook, "events": events.events, "queue": events.queue, "dead-letters": dead_letters.dead_letters,
     "token": events.token, "source": source.source, "sync": sync.sync, "plan": plan.plan, "schedule": schedule.schedule,
 }.items():  # fmt: skip
     app.add_typer(_group, name=_name)

@@ -33,8 +33,8 @@ class Exit(IntEnum):
 
 
 BY_STATUS = {
-    400: Exit.USAGE, 401: Exit.AUTH, 403: Exit.AUTH, 404: Exit.NOT_FOUND, 408: Exit.TIMEOUT, 409: Exit.CONFLICT, 422: Exit.USAGE,
-    429: Exit.DEGRADED, 502: Exit.DEGRADED, 503: Exit.DEGRADED, 504: Exit.TIMEOUT,
+    400: Exit.USAGE, 401: Exit.AUTH, 403: Exit.AUTH, 404: Exit.NOT_FOUND, 408: Exit.TIMEOUT, 409: Exit.CONFLICT, 412: Exit.CONFLICT,
+    422: Exit.USAGE, 429: Exit.DEGRADED, 502: Exit.DEGRADED, 503: Exit.DEGRADED, 504: Exit.TIMEOUT,
 }  # fmt: skip
 NEXT = {
     Exit.AUTH: "set TIDEMARK_TOKEN, or give --token; an owner makes one with `tidemark token create`",

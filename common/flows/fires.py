@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from common import db, encoding, log, settings
-from common.errors import AppError, Invalid
-from common.flows import ring
+from common.errors import AppError, Invalid, Passive
+from common.flows import lease, ring
+from common.flows.lease import Held
 from common.rules.instants import instant
 from common.rules.schedules import Due, Fire, decided, next_slot
 from common.stores import schedules
@@ -39,24 +40,30 @@ class Report:
     stopped: int = 0
 
 
-def fire() -> Report:
-    """Record every slot that has come and ring for it; any number may do this at once, each slot fires once."""
+def fire(held: Held | None = None) -> Report:
+    """Record every slot that has come and ring for it; any number may do this at once, each slot fires once.
+
+    All of it is written under the lease `held`, or the one that is taken if none is given.
+    Raises: Passive, when another deployment is ACTIVE; LeaseLost, when it became so meanwhile: then its tick goes on.
+    """
+    held = held or lease.held()
     report = Report()
     until = time.monotonic() + settings.load().function_timeout_seconds.total_seconds() * SHARE
-    while (rest := _recorded(report)) is None and time.monotonic() < until:
+    while (rest := _recorded(report, held)) is None and time.monotonic() < until:
         pass
-    while (rest is None or rest.uncomputed) and time.monotonic() < until and _computed(report):
+    while (rest is None or rest.uncomputed) and time.monotonic() < until and _computed(report, held):
         pass
     if rest is None or rest.fires:
-        report.rung += follow_up()
+        report.rung += _followed_up(held)
     return report
 
 
-def _recorded(report: Report) -> Rest | None:
+def _recorded(report: Report, held: Held) -> Rest | None:
     """Record the slots of a batch of schedules, and that a tick was here; what is left to do, None if that is more of this."""
     decisions: list[tuple[Due, Sequence[Fire], datetime | None]] = []
     reasons: dict[str, str] = {}
     with db.transaction("worker") as tx:
+        lease.guard(tx, held)
         schedules.beat(tx)
         due = schedules.lock_due(tx, limit=BATCH)
         for each in due:
@@ -79,11 +86,12 @@ def _recorded(report: Report) -> Rest | None:
     return None if is_behind else rest
 
 
-def _computed(report: Report) -> bool:
+def _computed(report: Report, held: Held) -> bool:
     """Compute the next slot of a batch of schedules that have none, being new or changed; whether there may be more."""
     slots: dict[str, datetime | None] = {}
     reasons: dict[str, str] = {}
     with db.transaction("worker") as tx:
+        lease.guard(tx, held)
         found = schedules.lock_uncomputed(tx, limit=BATCH)
         if not found:
             return False
@@ -109,8 +117,17 @@ def _stop(tx: db.Transaction, reasons: Mapping[str, str]) -> None:
 
 
 def follow_up() -> int:
-    """Let go on what waits for nothing any more, and ring for what nobody has begun; how many rings that were."""
+    """Let go on what waits for nothing any more, and ring for what nobody has begun; how many rings that were.
+
+    A PASSIVE deployment rings for nothing: the tick of the ACTIVE one does.
+    """
+    held = lease.held_or_none()
+    return 0 if held is None else _followed_up(held)
+
+
+def _followed_up(held: Held) -> int:
     with db.transaction("worker") as tx:
+        lease.guard(tx, held)
         schedules.release(tx, limit=MOST_AGAIN)
         rung = schedules.take_unanswered(tx, limit=MOST_AGAIN)
     ring_for(rung)
@@ -164,13 +181,19 @@ def _named(given: Mapping[str, Any]) -> tuple[str, datetime]:
 def answered(body: Mapping[str, Any], work: Callable[[Mapping[str, Any]], Any]) -> Any:
     """What `work` returns when it is given the arguments of the fire in `body`, once per fire; by hand, they are `body` itself.
 
-    For functions that are done in one call. One that dies inside leaves a fire that a healing pass ends.
+    For functions that are done in one call. One that dies inside leaves a fire that a healing pass ends. A PASSIVE
+    deployment begins none: the ACTIVE one rings for it again.
     """
     if "schedule" not in body and "slot" not in body:
         return work(body)
     name, slot = _named(body)
-    with db.transaction("worker") as tx:
-        arguments = schedules.begin(tx, name, slot)
+    try:
+        held = lease.held()
+        with db.transaction("worker") as tx:
+            lease.guard(tx, held)
+            arguments = schedules.begin(tx, name, slot)
+    except Passive as passive:
+        return {"begun": False, "message": passive.detail}
     if arguments is None:
         return {"begun": False, "message": "There is no such fire, or it is not to be run now, or somebody has it."}
     try:

@@ -4,89 +4,56 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from common import db, log
+from common import db, log, settings
 from common.errors import AppError, Unavailable
-from common.flows import fires, plan_verbs, process, seal
-from common.stores import schedules, seen_ids, statistics
+from common.flows.auto_healing import RECOVERED
+from common.flows.healers import HEALERS
+from common.flows.process import SHARE
+from common.stores import healers
 
-LIMIT = 1000  # rows of one healer in one pass
-LONGEST_CALL = timedelta(minutes=20)  # longer than any function may take: one that began before that is dead
-UNBEGUN = timedelta(hours=24)  # how long a fire is rung for
-SEAL_SECONDS = 10.0  # that closing trees of results may take
-KEPT = timedelta(days=90)  # how long it is told of that a schedule fired
+NO_TIME = "the pass had no time left for it"
 
 
-def heal() -> dict[str, Any]:
-    """Run every healer; how much each healed.
+def heal(seconds: float | None = None) -> dict[str, Any]:
+    """Run every healer; how much each healed. What each did is written down after its turn, so that a pass that dies tells, too.
 
+    No healer begins after `seconds`; None: after what a function may take.
     Raises: Unavailable, when one failed, after all the others have had their turn.
     """
+    until = time.monotonic() + (seconds or settings.load().function_timeout_seconds.total_seconds() * SHARE)
+    with db.transaction("worker") as tx:
+        healers.beat(tx)
     counts: dict[str, int] = {}
     failures: dict[str, str] = {}
     for name, healer in HEALERS.items():
-        try:
-            counts[name] = healer()
-        except AppError as error:
-            failures[name] = error.detail
+        started = time.monotonic()
+        counts[name], fault = (0, NO_TIME) if started >= until else _healed(name, healer)
+        if fault is not None and fault is not NO_TIME:
+            failures[name] = fault
+        with db.transaction("worker") as tx:
+            healers.ran(tx, name, took_ms=int((time.monotonic() - started) * 1000), healed=counts[name], error=fault)
     log.info("heal.passed", **counts, failed=sorted(failures))
     if failures:
         message = "Some healers failed: " + "; ".join(f"{name}: {detail}" for name, detail in failures.items())
         raise Unavailable(message)
-    recovered = counts["expired_leases"] + counts["stranded_fires"]
-    return {"stuck_tasks_recovered": recovered, "timestamp": datetime.now(UTC), "healers": counts}
+    return {
+        "stuck_tasks_recovered": sum(counts[name] for name in RECOVERED),
+        "dlq_items_retried": counts["dead_letters"],
+        "alerts_created": counts["alerts"],
+        "timestamp": datetime.now(UTC),
+        "healers": counts,
+    }
 
 
-def _expired_leases() -> int:
-    swept = process.sweep(process.rules_for("heal"), limit=LIMIT)
-    if swept:
-        process.wake_when_due()
-    return swept
-
-
-def _stranded_fires() -> int:
-    with db.transaction("worker") as tx:
-        return schedules.fail_stranded(tx, age=LONGEST_CALL, limit=LIMIT)
-
-
-def _unbegun_fires() -> int:
-    with db.transaction("worker") as tx:
-        return schedules.give_up(tx, age=UNBEGUN, limit=LIMIT)
-
-
-def _old_fires() -> int:
-    with db.transaction("worker") as tx:
-        return schedules.prune(tx, age=KEPT, limit=LIMIT)
-
-
-def _overdue_plans() -> int:
-    return plan_verbs.stop_overdue()
-
-
-def _unsealed_plans() -> int:
-    return seal.seal_all(time.monotonic() + SEAL_SECONDS)
-
-
-def _old_seen_ids() -> int:
-    with db.transaction("worker") as tx:
-        return seen_ids.clean_up(tx, limit=LIMIT)
-
-
-def _old_statistics() -> int:
-    with db.transaction("worker") as tx:
-        return statistics.clean_up(tx, days=KEPT.days, limit=LIMIT)
-
-
-HEALERS: dict[str, Callable[[], int]] = {
-    "expired_leases": _expired_leases,
-    "stranded_fires": _stranded_fires,
-    "unbegun_fires": _unbegun_fires,
-    "unanswered_fires": fires.follow_up,
-    "old_fires": _old_fires,
-    "overdue_plans": _overdue_plans,
-    "unsealed_plans": _unsealed_plans,
-    "old_seen_ids": _old_seen_ids,
-    "old_statistics": _old_statistics,
-}
+def _healed(name: str, healer: Callable[[], int]) -> tuple[int, str | None]:
+    """How much a healer healed, or why it failed."""
+    try:
+        return healer(), None
+    except AppError as error:
+        return 0, error.detail
+    except Exception as error:  # noqa: BLE001 - a bug in one must not keep the others from healing
+        log.error("healer.broke", healer=name, error=type(error).__name__, detail=str(error)[:500])
+        return 0, type(error).__name__

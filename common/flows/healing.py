@@ -8,9 +8,10 @@ from typing import Any
 
 from common import db, log, settings
 from common.db import Transaction
-from common.errors import Unavailable
+from common.errors import Passive, Unavailable
 from common.flows import chunks, stages
 from common.flows.chunks import Report
+from common.flows.lease import Watch
 from common.rules.shard import Failure, Lost, Ran
 from common.stores import lanes, plans, shard_failures
 from common.stores.plans import Work
@@ -20,10 +21,11 @@ from common.stores.shard_failures import Taken
 class Healing:
     """A shard that failed, being tried again."""
 
-    def __init__(self, taken: Taken, work_: Work, holder: str, *, report: Report, until: float) -> None:
+    def __init__(self, taken: Taken, work_: Work, holder: str, *, report: Report, until: float, lease: Watch) -> None:
         self.opened = 0  # lanes, by what this ended
         self._counts = report
         self._taken = taken
+        self._lease = lease
         self._work = work_
         self._context = chunks.context(taken, work_, until, holder, self._beat)
 
@@ -50,19 +52,22 @@ class Healing:
         except Lost:
             self._counts.lost += 1
         except Unavailable as error:
+            wait = 0 if isinstance(error, Passive) else error.retry_after_seconds  # whoever is ACTIVE now may go on with it
             self._counts.given_back += 1
             with db.transaction("worker") as tx:
-                shard_failures.give_back(tx, taken, timedelta(seconds=error.retry_after_seconds))
+                shard_failures.give_back(tx, taken, timedelta(seconds=wait))
         except Exception as error:  # noqa: BLE001 - whatever a kind does wrong is its shard's failure
             self._fail(chunks.failure_of(error))
 
     def _beat(self, _: Any = None) -> None:
         with db.transaction("worker") as tx:
+            self._lease.check(tx)
             if not shard_failures.beat(tx, self._taken, chunks.LEASE):
                 raise Lost
 
     def _heal(self, ran: Ran) -> None:
         def write(tx: Transaction) -> int:
+            self._lease.check(tx)
             if not shard_failures.heal(tx, self._taken, ran.leaves[0]):
                 raise Lost
             if ran.effect is not None:

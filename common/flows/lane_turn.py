@@ -14,9 +14,10 @@ from typing import Any
 
 from common import db, log, settings, shards
 from common.db import Transaction
-from common.errors import Broken, Replayable, Unavailable
+from common.errors import Broken, Passive, Replayable, Unavailable
 from common.flows import chunks, stages
 from common.flows.chunks import Report
+from common.flows.lease import Watch
 from common.rules import merkle
 from common.rules import shard as rules
 from common.rules.shard import Failure, Lost, Ran
@@ -31,11 +32,12 @@ SOURCE_WAIT = timedelta(seconds=5)
 class LaneTurn:
     """A lane while it is ours."""
 
-    def __init__(self, lane: Lane, work_: Work, holder: str, *, report: Report, until: float, seconds: float) -> None:
+    def __init__(self, lane: Lane, work_: Work, holder: str, *, report: Report, until: float, seconds: float, lease: Watch) -> None:
         self.opened = 0  # lanes, by what this ended
         self._counts = report
         self._until = until
         self._seconds = seconds
+        self._lease = lease
         self._lane = lane
         self._work = work_
         self._context = chunks.context(lane, work_, until, holder, self._beat)
@@ -51,6 +53,10 @@ class LaneTurn:
         except Lost:
             self._counts.lost += 1
             self._give_back(timedelta())  # ours after all, if only the plan was stopped
+        except Passive as error:  # whoever is ACTIVE now may go on with it at once
+            log.warning("lane.given_back", plan=self._lane.plan, stage=self._work.id, reason=error.detail, wait=0)
+            self._counts.given_back += 1
+            self._give_back(timedelta())
         except Unavailable as error:
             wait = timedelta(seconds=error.retry_after_seconds) if not isinstance(error, Replayable) else SOURCE_WAIT
             log.warning(
@@ -68,6 +74,7 @@ class LaneTurn:
 
     def _beat(self, checkpoint: Any = None) -> None:
         with db.transaction("worker") as tx:
+            self._lease.check(tx)
             if not lanes.beat(tx, self._lane, lease=chunks.LEASE, checkpoint=checkpoint):
                 raise Lost
 
@@ -156,6 +163,7 @@ class LaneTurn:
 
     def _write(self, tx: Transaction, span: range, ran: Ran, peaks: bytes, next_: int) -> tuple[Place, int]:
         lane, work_ = self._lane, self._work
+        self._lease.check(tx)
         place = lanes.advance(tx, lane, next_=0 if work_.is_open_ended else next_, lease=chunks.LEASE)
         if place is None:
             raise Lost

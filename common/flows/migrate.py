@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from common import db, log
 from common.errors import Conflict, Unavailable
+from common.flows import lease
+from common.flows.lease import Held
 from common.stores import schema_versions
 from common.stores.schema_versions import Version
 
@@ -61,21 +63,27 @@ def run(folder: Path = SQL / "migrations", seeds: Path = SQL / "seeds") -> list[
     """Run what has not run, then the seeds; the names of the migrations that ran now.
 
     Raises: Conflict, when a migration that has run was edited since or is not known here; Unavailable, when a lock
-    was not given within five tries.
+    was not given within five tries; Passive, while another deployment is migrating, LeaseLost, when one has meanwhile.
     """
     wanted = migrations(folder)
-    ran = [name for migration in wanted for name in _once(migration, wanted)]
+    with db.transaction(timeout=STATEMENT, lock=STATEMENT) as tx:
+        schema_versions.lock(tx)
+        held = lease.hold_to_migrate(tx)
+    ran = [name for migration in wanted for name in _once(migration, wanted, held)]
     with db.transaction(timeout=STATEMENT) as tx:
         schema_versions.lock(tx)
+        held = held and lease.hold_to_migrate(tx, held)
         for path in sorted(seeds.glob("*.sql")):
             tx.script(path.read_text())
+        if held is not None:
+            lease.end_migrating(tx, held)
     return ran
 
 
-def _once(migration: Migration, wanted: list[Migration]) -> Iterator[str]:
+def _once(migration: Migration, wanted: list[Migration], held: Held | None = None) -> Iterator[str]:
     for attempt in range(1, TRIES + 1):
         try:
-            if _run(migration, wanted):
+            if _run(migration, wanted, held):
                 log.info("migration.applied", version=migration.version, name=migration.name)
                 yield migration.name
         except Unavailable as error:
@@ -88,9 +96,11 @@ def _once(migration: Migration, wanted: list[Migration]) -> Iterator[str]:
             return
 
 
-def _run(migration: Migration, wanted: list[Migration]) -> bool:
+def _run(migration: Migration, wanted: list[Migration], held: Held | None) -> bool:
     with db.transaction(timeout=STATEMENT, lock=STATEMENT) as tx:
         schema_versions.lock(tx)
+        if held is not None:  # before the first migrations there is no lease: then the lock has to do
+            lease.hold_to_migrate(tx, held)
         schema_versions.limit_waiting(tx, LOCK)
         schema_versions.create(tx)
         applied = schema_versions.applied(tx)

@@ -126,18 +126,23 @@ def report(identifier: str) -> dict[str, Any]:
     return found | {"report_type": kind, "failures": [failure._asdict() for failure in failures]}
 
 
+def unfinished(tx: db.Transaction, *, limit: int) -> dict[str, Shown]:
+    """Plans that are not over, by their id, the newest first."""
+    return _by_plan(plans.progress(tx, unfinished=True, limit=limit))
+
+
+def _by_plan(rows: list[plans.Progress]) -> dict[str, Shown]:
+    stages: dict[str, list[plans.Progress]] = {}
+    for row in rows:
+        stages.setdefault(row.plan, []).append(row)
+    return {plan: Shown(found) for plan, found in stages.items()}
+
+
 def overview() -> dict[str, Any]:
     """All plans that are not over, and the newest of those that are."""
     with db.transaction("status", read_only=True) as tx:
-        rows = plans.progress(tx, limit=SHOWN)
-        unfinished = plans.progress(tx, unfinished=True, limit=SHOWN)
-    by_plan: dict[str, list[plans.Progress]] = {}
-    for row in rows:
-        by_plan.setdefault(row.plan, []).append(row)
-    alive: dict[str, list[plans.Progress]] = {}
-    for row in unfinished:
-        alive.setdefault(row.plan, []).append(row)
-    every = [Shown(stages_) for stages_ in (by_plan | alive).values()]
+        newest, alive = _by_plan(plans.progress(tx, limit=SHOWN)), unfinished(tx, limit=SHOWN)
+    every = list((newest | alive).values())
     active = [each for each in every if each.plan.plan_finished_at is None]
     return {
         "enabled": settings.load().hxo_enabled,

@@ -22,6 +22,7 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 def submit(request: Request, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Create a plan and begin it: 202 with its id; what the same Idempotency-Key began before is answered again.
 
+    A PASSIVE deployment may do this as well: it writes rows, and the ACTIVE one works on them.
     Raises: Invalid, with a pointer to each fault; Refused for a key that cannot be one; Unavailable while HXO_ENABLED is false.
     """
     check_enabled()

@@ -129,7 +129,7 @@ def read(request: Request) -> Letter:
         "signed_by": signed_by,
         "traceparent": request.traceparent,
     }
-    return Letter([_row(reading, common) for reading in readings], readings, batch=_is_batch(readings, request))
+    return Letter([row_of(reading, common) for reading in readings], readings, batch=_is_batch(readings, request))
 
 
 def verified(request: Request) -> str:
@@ -271,7 +271,8 @@ def _quarantined(row: dict[str, Any], error: AppError) -> dict[str, Any]:
     }
 
 
-def _row(reading: Reading, common: dict[str, Any]) -> dict[str, Any]:
+def row_of(reading: Reading, common: dict[str, Any]) -> dict[str, Any]:
+    """What is stored of a reading; `common`: what all events of its request have in common."""
     entity = reading.entity
     wanted = settings.load().zoho_organization_id
     faults = list(reading.faults)

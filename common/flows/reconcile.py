@@ -13,8 +13,9 @@ from uuid import UUID, uuid4
 
 from common import db, entities, log
 from common.db import Transaction
-from common.errors import Invalid, Unavailable
-from common.flows import fires, plans, stages, work
+from common.errors import Invalid, Passive, Unavailable
+from common.flows import fires, lease, plans, stages, work
+from common.flows.lease import Held
 from common.flows.sync import NOT_CONNECTED, is_connected
 from common.rules.entity import Entity
 from common.rules.plan import Reader
@@ -34,10 +35,21 @@ REASONS = ("missing", "drift")
 
 
 def by_schedule(schedule: str, slot: datetime) -> dict[str, Any]:
-    """Start the comparison that a schedule asks for, once per slot: arguments {"entities": [label], "mode": "cheapest"}."""
+    """Start the comparison that a schedule asks for, once per slot: arguments {"entities": [label], "mode": "cheapest"}.
+
+    A PASSIVE deployment does not begin with it: the ACTIVE one rings for it again.
+    """
+    try:
+        return _by_schedule(schedule, slot, lease.held())
+    except Passive as passive:
+        return {"success": False, "message": passive.detail}
+
+
+def _by_schedule(schedule: str, slot: datetime, held: Held) -> dict[str, Any]:
     plan = None
     rung: Sequence[Rung] = ()
     with db.transaction("worker") as tx:
+        lease.guard(tx, held)
         arguments = schedules.begin(tx, schedule, slot)
         if arguments is None:
             return {"success": True, "message": "This slot was begun before."}
@@ -60,7 +72,8 @@ def by_schedule(schedule: str, slot: datetime) -> dict[str, Any]:
 def by_hand(asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     """Start what an operator asks for: 202 with the plan to watch.
 
-    Raises: Invalid, with a pointer to each fault; Unavailable, when no source is connected.
+    Raises: Invalid, with a pointer to each fault; Unavailable, when no source is connected; Passive, while another deployment
+    is ACTIVE.
     """
     wanted = _asked(asked)
     if isinstance(wanted, list):
@@ -69,7 +82,9 @@ def by_hand(asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     if not is_connected():
         message = f"Nothing can be compared: {NOT_CONNECTED}."
         raise Unavailable(message, retry_after_seconds=60)
+    held = lease.held()
     with db.transaction("worker") as tx:
+        lease.guard(tx, held)
         plan = _start(tx, *wanted, provenance="manual", by=str(log.field("operator")))
     work.call_for_more()
     labels = [entity.label for entity in wanted[0]]

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from common import db
 from common.errors import Invalid, Unavailable, Unknown
-from common.flows import migrate
-from common.rules import scores
+from common.flows import lease, migrate
+from common.rules import latency, scores
 from common.rules.http import Request
 from common.rules.instants import instant
-from common.stores import health, schema_versions
+from common.stores import health, leases, schema_versions
 
 STARTED = time.monotonic()
 MOST = 200
@@ -29,24 +29,20 @@ def overview() -> tuple[int, dict[str, Any]]:
     facts: dict[str, Any] = {
         "status": "error",
         "uptime": int(time.monotonic() - STARTED),
-        "active": None,
-        "lock_state": None,
+        **lease.shown(None),
         "webhook_mode": True,
-        "lock_acquired": None,
-        "lock_holder_pid": None,
-        "lock_idle_duration": None,
-        "lock_heartbeat_age": None,
-        "lock_takeover_event": None,
         "db_schema_ready": None,
         "queue": {"total_received": None, "total_processed": None, "queue_depth": None, "drop_rate": None},
     }
     try:
         with db.transaction("status", read_only=True) as tx:
             version, summary = schema_versions.newest(tx), health.summary(tx)
+            is_ready = version is not None and version >= migrate.wanted_version()
+            held = leases.find(tx, lease.ACTIVE) if is_ready else None
     except Unavailable:
         return 503, facts
-    is_ready = version is not None and version >= migrate.wanted_version()
     facts |= {
+        **lease.shown(held),
         "status": "ok" if is_ready else "error",
         "db_schema_ready": is_ready,
         "queue": {
@@ -96,13 +92,13 @@ def database() -> dict[str, Any]:
 def queue() -> dict[str, Any]:
     """What /queue/stats tells: how many events are in each state, and how each ended so far."""
     with db.transaction("status", read_only=True) as tx:
-        states, outcomes = health.queue(tx), health.outcomes(tx)
+        states, counters = health.queue(tx), health.counters(tx)
     counts = {state.status: state.events for state in states}
     return {
         **counts,
         "total": sum(counts.values()),
         "oldest_at": {state.status: state.oldest_at for state in states if state.oldest_at},
-        "outcomes": {count.name: count.amount for count in outcomes if count.name != "waiting"},
+        "outcomes": {name: amount for name, amount in counters.items() if name != "waiting" and not latency.is_counter(name)},
         "timestamp": datetime.now(UTC),
     }
 
@@ -110,13 +106,11 @@ def queue() -> dict[str, Any]:
 def webhooks() -> dict[str, Any]:
     """What /webhooks/health tells: a score, its parts over the last hour, and what takes points from it."""
     with db.transaction("status", read_only=True) as tx:
-        counts = {count.name: count.amount for count in health.hour(tx)}
-        dead, delay, summary = health.dead(tx), health.delay(tx), health.summary(tx)
+        counts, dead, summary = health.hour(tx), health.dead(tx), health.summary(tx)
     received, duplicate = counts.get("received", 0), counts.get("duplicate", 0)
-    finished = counts.get("completed", 0)
-    failed = counts.get("dead_letter", 0) + counts.get("quarantined", 0)
-    duplicate_percent = _percent(duplicate, received + duplicate, empty=0.0)
-    success_percent = _percent(finished, finished + failed, empty=100.0)
+    delay = latency.histogram(counts).mean_seconds or 0.0
+    duplicate_percent = scores.percent(duplicate, received + duplicate, empty=0.0)
+    success_percent = scores.success_percent(counts)
     score = scores.health_score(
         duplicate_percent=duplicate_percent, success_percent=success_percent, dead_letters=dead, delay_seconds=delay
     )
@@ -133,7 +127,7 @@ def webhooks() -> dict[str, Any]:
             "waiting": summary.depth,
         },
         "processing_stats": {
-            "completed": finished,
+            "completed": counts.get("completed", 0),
             "success_percent": success_percent,
             "average_delay_seconds": delay,
             "outcomes": {name: counts.get(name, 0) for name in ("applied", "unchanged", "superseded", "ambiguous")},
@@ -144,16 +138,12 @@ def webhooks() -> dict[str, Any]:
     }
 
 
-def _percent(part: int, whole: int, *, empty: float) -> float:
-    return round(100 * part / whole, 2) if whole else empty
-
-
 def _issues(duplicate_percent: float, success_percent: float, dead: int, delay: float) -> list[dict[str, str]]:
     found = []
     if duplicate_percent > 10:  # noqa: PLR2004 - from here on all twenty points are near
         found.append(_issue("warning", "duplicates", f"{duplicate_percent} % of deliveries were known already.",
                             "Look at /webhooks/duplicates: a workflow rule may fire twice."))  # fmt: skip
-    if success_percent < 95:  # noqa: PLR2004
+    if success_percent < scores.LEAST_SUCCESS:
         found.append(_issue("error", "failures", f"Only {success_percent} % of the last hour's events went well.",
                             "Look at /dashboard/dead-letter for their causes."))  # fmt: skip
     if dead:

@@ -8,8 +8,9 @@ from uuid import UUID, uuid4
 
 from common import db, entities, log, lookup, settings
 from common.db import Transaction
-from common.errors import Invalid, Unavailable
-from common.flows import fires, plans, stages, work
+from common.errors import Invalid, Passive, Unavailable
+from common.flows import fires, lease, plans, stages, work
+from common.flows.lease import Held
 from common.rules import sync as rules
 from common.rules.plan import Reader
 from common.rules.urgency import Urgency
@@ -32,9 +33,20 @@ NOT_CONNECTED = "no source is connected: set ZOHO_CLIENT_ID, ZOHO_CLIENT_SECRET 
 
 
 def by_schedule(schedule: str, slot: datetime) -> dict[str, Any]:
-    """Start the sync that a schedule asks for, once per slot: arguments {"mode": "incremental", "entities": [label]}."""
+    """Start the sync that a schedule asks for, once per slot: arguments {"mode": "incremental", "entities": [label]}.
+
+    A PASSIVE deployment does not begin with it: the ACTIVE one rings for it again.
+    """
+    try:
+        return _by_schedule(schedule, slot, lease.held())
+    except Passive as passive:
+        return {"success": False, "message": passive.detail, "plan_id": None}
+
+
+def _by_schedule(schedule: str, slot: datetime, held: Held) -> dict[str, Any]:
     plan, rung = None, []
     with db.transaction("worker") as tx:
+        lease.guard(tx, held)
         arguments = schedules.begin(tx, schedule, slot)
         if arguments is None:
             return {"success": True, "message": "This slot was begun before."}
@@ -66,7 +78,8 @@ def _fault(mode: Any, labels: Any) -> str | None:
 def by_hand(asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Start what an operator asks for: 202 with the run to watch.
 
-    Raises: Invalid, with a pointer to each fault; Unavailable, when no source is connected.
+    Raises: Invalid, with a pointer to each fault; Unavailable, when no source is connected; Passive, while another deployment
+    is ACTIVE.
     """
     reader = Reader()
     reader.unknown(asked, MANUAL_FIELDS, "")
@@ -86,7 +99,9 @@ def by_hand(asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         message = f"Nothing can be synced: {NOT_CONNECTED}."
         raise Unavailable(message, retry_after_seconds=60)
     actor = str(log.field("operator"))
+    held = lease.held()
     with db.transaction("worker") as tx:
+        lease.guard(tx, held)
         labels = [label] if label else []
         if ids:
             plan: str | None = _reread(tx, str(label), ids, by=actor, priority=priority)
@@ -229,6 +244,10 @@ def _submit(
 
 
 def check_source() -> list[dict[str, Any]]:
-    """What of the source works: its token, its lists, its filters; about twenty calls."""
+    """What of the source works: its token, its lists, its filters; about twenty calls.
+
+    Raises: Passive: only the ACTIVE deployment calls the source.
+    """
+    lease.held()
     client = lookup.find("clients", "zoho")
     return [each._asdict() for each in client.check(entities.every())]

@@ -4,60 +4,82 @@ rings for ready work.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from common import db, log
-from common.errors import AppError
-from common.flows import fires, process, ring
+from common.errors import AppError, LeaseLost
+from common.flows import fires, lease, metrics, process, ring, sweep
 from common.rules.instants import LAST_YEAR
-from common.stores import alerts, bells, counters
+from common.stores import alerts, bells, counters, healers
 
+FOLDED, FOLDS = 50_000, 20  # deltas at once, and how often: readers must add up what is left
 # What the faults of a stamp say that is a day, or centuries, ahead.
 FUTURE = f"{process.AHEAD}|is outside [0-9]+ to {LAST_YEAR}"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one tick did."""
+    """What one tick did; what only the ACTIVE deployment does is empty for a PASSIVE one."""
 
+    is_active: bool
     fired: fires.Report
     swept: int
     folded: int
+    measured: int  # series of which this minute was not written down yet
     rang: bool
     lanes: int  # workers that were rung for
+    watched: int  # alerts that were opened
+    delivered: int  # deliveries of alerts
 
 
 def tick() -> Report:
-    """Do what nobody else was there to do.
+    """Do what nobody else was there to do; this is also what keeps the lease, and takes it over from a deployment that is gone.
 
     Raises: what the first part that failed did, after all the others have had their turn.
     """
     done: dict[str, Any] = {}
     failures: list[AppError] = []
-    for name, part in PARTS.items():
+    watch: lease.Watch | None = None
+    parts = dict(PARTS)
+    try:
+        held = lease.held_or_none()
+        if held is not None:
+            watch, parts["fired"] = lease.Watch(held), functools.partial(fires.fire, held)
+    except AppError as error:  # who is ACTIVE is not known: then nothing is done that only it may do
+        log.error("tick.part_failed", part="lease", error=error.detail)
+        failures.append(error)
+    for name, part in parts.items():
         try:
-            done[name] = part()
+            is_ours = name not in IDLE or (watch is not None and watch.stands())
+            done[name] = part() if is_ours else IDLE[name]()
+        except LeaseLost:
+            watch, done[name] = None, IDLE[name]()
         except AppError as error:
             log.error("tick.part_failed", part=name, error=error.detail)
             failures.append(error)
     if failures:
         raise failures[0]
-    return Report(**done)
+    return Report(is_active=watch is not None and not watch.is_lost, **done)
 
 
 def _sweep() -> int:
-    swept = process.sweep(process.rules_for("tick"))
-    if swept:
-        process.wake_when_due()  # what was swept waits a moment before it is tried again
-    return swept
+    return sweep.sweep("tick")
 
 
 def _fold() -> int:
+    folded = 0
+    for _ in range(FOLDS):
+        with db.transaction("worker") as tx:
+            count = counters.fold(tx, limit=FOLDED)
+        folded += count
+        if count < FOLDED:
+            break
     with db.transaction("worker") as tx:
-        folded = counters.fold(tx)
         alerts.open_for_future_stamps(tx, marks=FUTURE)
+        healers.alert_if_silent(tx)
     return folded
 
 
@@ -75,10 +97,27 @@ def _work() -> int:
     return work.call_for_more()
 
 
+def _watch() -> int:
+    from common.flows import watch  # noqa: PLC0415 - as above
+
+    return watch.watch()
+
+
+def _deliver() -> int:
+    from common.flows import deliver  # noqa: PLC0415 - as above
+
+    return deliver.deliver()
+
+
+# What only the ACTIVE deployment does, and what a PASSIVE one reports of it.
+IDLE: dict[str, Callable[[], Any]] = {"fired": fires.Report, "rang": bool, "lanes": int, "watched": int, "delivered": int}
 PARTS: dict[str, Callable[[], Any]] = {
     "fired": fires.fire,
     "swept": _sweep,
     "folded": _fold,
+    "measured": metrics.record,
     "rang": _ring,
     "lanes": _work,
+    "watched": _watch,
+    "delivered": _deliver,  # the last: it waits for others
 }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from common import db, encoding, log, settings
-from common.flows import ring, seal
+from common.errors import LeaseLost
+from common.flows import lease, ring, seal
 from common.flows.chunks import LEASE, Report
 from common.flows.healing import Healing
 from common.flows.lane_turn import LaneTurn
+from common.flows.lease import Held, Watch
 from common.flows.process import SHARE
 from common.stores import lanes, plans, shard_failures
 
@@ -26,20 +29,25 @@ def work(*, empty: int = 0, holder: str = "shards", beside: int = 0) -> Report:
     """Work through whatever lanes there are, `beside` more of them at once: while one waits, another reads or writes.
 
     `empty` calls in a row before this one got nothing done although there seemed to be work: after ten of them nobody
-    is rung any more, and tick looks again.
+    is rung any more, and tick looks again. A PASSIVE deployment does nothing, and rings for nobody: the ACTIVE one works.
     Raises: Unavailable, when the database is: leases lapse, and the next call goes on from what was reported.
     """
+    held = lease.held_or_none()
+    if held is None:
+        return Report()
     current = settings.load()
     until = time.monotonic() + current.function_timeout_seconds.total_seconds() * SHARE
-    first = Worker(until, current.shard_kinds, holder)
+    first = Worker(until, current.shard_kinds, holder, held)
     if first.take_turn(is_first=True):
-        others = [Worker(until, current.shard_kinds, holder) for _ in range(beside)]
+        others = [Worker(until, current.shard_kinds, holder, held) for _ in range(beside)]
         with ThreadPoolExecutor(max(1, beside), thread_name_prefix="lane") as threads:
             started = [threads.submit(contextvars.copy_context().run, each.go) for each in others]
             first.go()
         for each, ended in zip(others, started, strict=True):
             ended.result()
             first.report.add(each.report)
+    if first.is_passive:
+        return first.report
     first.report.rang += call_for_more(0 if first.report.chunks else empty + 1)
     seal.seal_all(until)
     return first.report
@@ -65,9 +73,11 @@ def call_for_more(empty: int = 0, most: int = MOST_RINGS) -> int:
 class Worker:
     """One call: takes a lane, works on it for a turn, and so on."""
 
-    def __init__(self, until: float, kinds: tuple[str, ...], holder: str) -> None:
+    def __init__(self, until: float, kinds: tuple[str, ...], holder: str, held: Held | None = None) -> None:
         self.until = until
         self.report = Report()
+        self.is_passive = False
+        self._lease = Watch(held or lease.held())
         self._kinds = kinds
         self._holder = holder
 
@@ -81,8 +91,23 @@ class Worker:
 
         The first of a call rings for others, and lasts for one chunk only.
         """
+        if self.is_passive:
+            return False
+        if not self._lease.is_lost:
+            with contextlib.suppress(LeaseLost):
+                return self._take_turn(is_first=is_first)
+        # Nobody may have kept it, and nobody else have taken it: then it is taken anew.
+        held = lease.held_or_none()
+        self.is_passive = held is None
+        if held is not None:
+            self._lease = Watch(held)
+        return held is not None and self._take_turn(is_first=is_first)
+
+    def _take_turn(self, *, is_first: bool) -> bool:
+        """Raises: LeaseLost, before anything is taken."""
         with db.transaction("worker") as tx:
             lanes.queue_up(tx)
+            self._lease.guard(tx)
             taken = shard_failures.take(tx, lease=LEASE, kinds=self._kinds)
             lane = None if taken else lanes.take(tx, holder=self._holder, lease=LEASE, kinds=self._kinds)
             held = taken or lane
@@ -95,9 +120,9 @@ class Worker:
             if is_first:
                 self.report.rang += call_for_more(most=FAN)
             seconds = 0.0 if is_first else TURN_SECONDS
-            turn = LaneTurn(lane, found, self._holder, report=self.report, until=self.until, seconds=seconds)
+            turn = LaneTurn(lane, found, self._holder, report=self.report, until=self.until, seconds=seconds, lease=self._lease)
         elif taken is not None:
-            turn = Healing(taken, found, self._holder, report=self.report, until=self.until)
+            turn = Healing(taken, found, self._holder, report=self.report, until=self.until, lease=self._lease)
         turn.go()
         if turn.opened:
             self.report.rang += call_for_more(most=min(turn.opened, FIRST_RINGS))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from common import db, log, settings
 from common.errors import AppError, SourceRefused, Throttled, Unavailable
+from common.outgoing import breakers
 from common.stores import source_tokens
 from common.stores.source_tokens import EARLY, Stored
 
@@ -58,19 +59,31 @@ def current(source: str, credentials: str, refresh: Callable[[], Fresh], until: 
         stored = _read(source, credentials)
         if stored and stored.access_token and stored.left > EARLY.total_seconds():
             return _kept(source, Access(stored.access_token, stored.api_domain), stored.left - EARLY.total_seconds())
-        with db.transaction("worker") as tx:
-            token = source_tokens.claim(tx, source, credentials)
+        suspended = breakers.refused(_accounts(source))
+        token = None if suspended else _claimed(source, credentials)
         if token is not None:
             return _refreshed(source, token, refresh)
         stored = _read(source, credentials)  # anew: who stopped us may be done
         if stored and stored.access_token and stored.left > LAST:
             return Access(stored.access_token, stored.api_domain)
+        if suspended:
+            raise suspended
         if stored:
             _check_that_waiting_helps(source, stored)
         if time.monotonic() + POLL_SECONDS >= until:
             message = f"The access token of {source} is being refreshed."
             raise Unavailable(message, retry_after_seconds=2)
         time.sleep(POLL_SECONDS)
+
+
+def _accounts(source: str) -> str:
+    """The dependency that gives tokens: it may be down while the source itself is not, and the other way round."""
+    return f"{source}_accounts"
+
+
+def _claimed(source: str, credentials: str) -> int | None:
+    with db.transaction("worker") as tx:
+        return source_tokens.claim(tx, source, credentials)
 
 
 def _read(source: str, credentials: str) -> Stored | None:
@@ -105,7 +118,8 @@ def _check_that_waiting_helps(source: str, stored: Stored) -> None:
 
 def _refreshed(source: str, token: int, refresh: Callable[[], Fresh]) -> Access:
     try:
-        fresh = refresh()
+        with breakers.guarded(_accounts(source)):
+            fresh = refresh()
     except AppError as error:
         is_final = isinstance(error, SourceRefused)
         longest = error.retry_after_seconds if isinstance(error, Unavailable) else 0

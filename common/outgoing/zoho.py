@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from common import db, log, settings
 from common.errors import AppError, SourceRefused, Throttled, Unavailable
-from common.outgoing import calls, slots, tokens
+from common.outgoing import breakers, calls, slots, tokens
 from common.outgoing.calls import Call
 from common.outgoing.tokens import Access, Fresh
 from common.rules import zoho_access, zoho_answers
@@ -53,8 +53,9 @@ def asked(base: str, path: str, arguments: Mapping[str, str], *, urgency: Urgenc
     was_refused = False
     while True:
         access = access_to(current, until)
+        breakers.check(SOURCE)  # before a slot is spent on a call that is not made
         slot = slots.wait_for_one(SOURCE, current.zoho_organization_id, urgency, until)
-        heard = _called(_origin(current, access), target, access, slot, exact=exact)
+        heard = _called(path, _origin(current, access), target, access, slot, exact=exact)
         said = heard.said
         if said.verdict in {Verdict.GOOD, Verdict.MISSING}:
             return heard
@@ -70,12 +71,17 @@ def asked(base: str, path: str, arguments: Mapping[str, str], *, urgency: Urgenc
         raise _trouble(current.zoho_organization_id, path, said)
 
 
-def _called(origin: str, target: str, access: Access, slot: Slot, *, exact: bool) -> Heard:
+def _called(path: str, origin: str, target: str, access: Access, slot: Slot, *, exact: bool) -> Heard:
+    """Raises: Unavailable, when Zoho is down, or counted as such because it was too often."""
     headers = {"Authorization": f"Zoho-oauthtoken {access.access_token}", "Accept": "application/json"}
-    began = time.monotonic()
-    answer = calls.sent(Call("GET", origin, target, headers))
-    took = time.monotonic() - began
-    said = zoho_answers.understood(answer, exact=exact)
+    with breakers.guarded(SOURCE):
+        began = time.monotonic()
+        answer = calls.sent(Call("GET", origin, target, headers))
+        took = time.monotonic() - began
+        said = zoho_answers.understood(answer, exact=exact)
+        if said.verdict is Verdict.DOWN:
+            message = f"Zoho is in trouble with {path}: {said.message}."
+            raise Unavailable(message, retry_after_seconds=said.retry_after or DOWN)
     ours = slot.at + timedelta(seconds=max(0.0, slot.wait) + took)
     _note(said, slot, ours)
     return Heard(said, answer.body, said.served_at or ours, took * 1000)
@@ -121,9 +127,7 @@ def _trouble(organization: str, path: str, said: Said) -> AppError:
         with db.transaction("worker") as tx:
             limits.block(tx, SOURCE, organization, seconds=seconds, reason=said.message, slower=not is_day)
         return Throttled(f"Zoho lets nobody call: {said.message}.", retry_after_seconds=seconds)
-    if said.verdict is Verdict.BUSY:
-        return Throttled(f"Zoho has too many calls at once: {said.message}.", retry_after_seconds=said.retry_after or 5)
-    return Unavailable(f"Zoho is in trouble with {path}: {said.message}.", retry_after_seconds=said.retry_after or DOWN)
+    return Throttled(f"Zoho has too many calls at once: {said.message}.", retry_after_seconds=said.retry_after or 5)
 
 
 def _origin(current: settings.Settings, access: Access) -> str:

@@ -27,6 +27,14 @@ class State(NamedTuple):
     oldest_at: datetime | None
 
 
+class Whole(NamedTuple):
+    """The whole system."""
+
+    queue: dict[str, int]  # events by state; pending has those that wait for a retry
+    active_alerts: int
+    dead_letters: int  # unresolved
+
+
 class Count(NamedTuple):
     """How often something happened."""
 
@@ -131,24 +139,26 @@ def queue(tx: Transaction) -> list[State]:
     return tx.all(State, "health.queue")
 
 
-def outcomes(tx: Transaction) -> list[Count]:
-    """How often each outcome happened so far."""
-    return tx.all(Count, "health.outcomes")
+def counters(tx: Transaction) -> dict[str, int]:
+    """How often each thing happened so far."""
+    return dict(tx.all(Count, "health.counters"))
 
 
-def hour(tx: Transaction) -> list[Count]:
-    """How often each thing happened in the last hour."""
-    return tx.all(Count, "health.hour")
+def hour(tx: Transaction) -> dict[str, int]:
+    """How often each thing happened in the last sixty minutes, this one included."""
+    return dict(tx.all(Count, "health.hour"))
+
+
+def whole(tx: Transaction) -> Whole:
+    """The whole system in one row."""
+    found = tx.one(Whole, "health.whole")
+    assert found is not None  # noqa: S101 - an aggregate always has a row
+    return found
 
 
 def dead(tx: Transaction) -> int:
     """How many dead letters are unresolved."""
     return int(tx.value("health.dead"))
-
-
-def delay(tx: Transaction) -> float:
-    """Seconds from receipt to completion, on average over the last events."""
-    return float(tx.value("health.delay"))
 
 
 def duplicates(tx: Transaction, *, limit: int) -> list[Duplicate]:

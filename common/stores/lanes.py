@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from common import encoding
 from common.db import Transaction
+from common.stores import locks
 
 
 class Lane(NamedTuple):
@@ -44,8 +45,8 @@ def _key(lane: Lane) -> dict[str, Any]:
 
 
 def queue_up(tx: Transaction) -> None:
-    """Wait until nobody else is taking anything: permits are counted, and must be true until one is taken."""
-    tx.run("lanes.queue_up")
+    """Wait until nobody else is taking anything: permits are counted, and must be true until one is taken. Rare: once a turn."""
+    locks.wait(tx, "lanes")
 
 
 def take(tx: Transaction, *, holder: str, lease: timedelta, kinds: Sequence[str] = ()) -> Lane | None:

@@ -359,3 +359,30 @@ def is_taken_back(tx: Transaction, plan: str) -> bool:
 def is_superseded(tx: Transaction, plan: str) -> bool:
     """Whether a later plan of the same name has succeeded."""
     return bool(tx.value("plans.is_superseded", plan=plan))
+
+
+# For heal ----------------------------------------------------------------------------------------------------------
+
+
+class Stuck(NamedTuple):
+    """A running plan that nobody works on."""
+
+    plan: str
+    name: str
+    kind: str  # of an open stage of it
+    seconds: float
+
+
+def adrift(tx: Transaction, limit: int) -> list[str]:
+    """Running plans none of whose stages is open."""
+    return [row.id for row in tx.all(Id, "plans.adrift", limit=limit)]
+
+
+def laneless(tx: Transaction, limit: int) -> list[Stranded]:
+    """Open-ended stages that go on, without a lane."""
+    return tx.all(Stranded, "plans.laneless", limit=limit)
+
+
+def stuck(tx: Transaction, *, age: timedelta, limit: int) -> list[Stuck]:
+    """Running plans in which something has been ready for so long, but nobody comes."""
+    return tx.all(Stuck, "plans.stuck", age=age, limit=limit)

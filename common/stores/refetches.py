@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from common import encoding
 from common.db import Transaction, queries
-from common.rules.entity import Entity
+from common.rules.entity import Column, Entity
 
 # The most urgent first.
 REASONS = ("asked", "ambiguous", "hint", "partial", "missing", "drift", "moved", "detail")
@@ -60,6 +60,34 @@ def ask_for_moved(tx: Transaction, organization: str, entity: Entity, since: dat
     if statement is None:
         return 0
     return tx.statement(statement, {"organization": organization, "since": since})[1]
+
+
+def ask_for_parents(tx: Transaction, organization: str, entity: Entity, parents: Mapping[str, Entity], *, limit: int) -> int:
+    """Ask for the records that lately applied events of `entity` refer to and that are not here; how many.
+
+    `parents`: the entity that each of the columns refers to.
+    """
+    asked = 0
+    for key, parent in parents.items():
+        for table, columns in _tables(entity):
+            if key in columns:
+                statement = rendered_for_parents(table, key, parent.table)
+                given = {"organization": organization, "entity": entity.label, "parent": parent.label, "limit": limit}
+                asked += tx.statement(statement, given)[1]
+    return asked
+
+
+def _tables(entity: Entity) -> list[tuple[str, Mapping[str, Column]]]:
+    """The tables of an entity with their columns."""
+    own: list[tuple[str, Mapping[str, Column]]] = [(entity.table, entity.columns)]
+    return own + ([(entity.lines.table, entity.lines.columns)] if entity.lines else [])
+
+
+@functools.cache
+def rendered_for_parents(table: str, column: str, parent_table: str) -> str:
+    """What asks for the missing parents that a column of a table names."""
+    statement = queries()["refetches.ask_for_parents"].replace("@table@", table)
+    return statement.replace("@column@", column).replace("@parent_table@", parent_table)
 
 
 def claim(tx: Transaction, organization: str, at_once: Mapping[str, int], only: Sequence[str] = REASONS) -> list[Claimed]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from common import encoding
 from common.db import Transaction
+from common.stores import locks
 
 
 class Active(NamedTuple):
@@ -156,7 +157,7 @@ def finish_plan(tx: Transaction, plan: str, *, ok: bool, message: str | None) ->
 
 def queue_up(tx: Transaction) -> None:
     """Wait for others who are starting a sync, and let others wait, until the transaction ends."""
-    tx.run("runs.queue_up")
+    locks.wait(tx, "syncs")
 
 
 def reopen(tx: Transaction, plan: str) -> None:
@@ -214,3 +215,17 @@ def logs(tx: Transaction, run: str, limit: int) -> list[Log]:
 def last_of_entities(tx: Transaction) -> list[Last]:
     """The last run of each entity in each mode."""
     return tx.all(Last, "runs.last_of_entities")
+
+
+class Stalled(NamedTuple):
+    """An entity whose syncs succeed while its cursor stays."""
+
+    entity_type: str
+    cursor: datetime | None
+    last_sync_at: datetime
+    runs: int
+
+
+def stalled(tx: Transaction, period: timedelta) -> list[Stalled]:
+    """Entities whose cursor has stayed for two periods although their syncs succeed."""
+    return tx.all(Stalled, "runs.stalled", period=period)

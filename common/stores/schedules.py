@@ -210,6 +210,18 @@ def prune(tx: Transaction, *, age: timedelta, limit: int) -> int:
     return tx.run("schedules.prune", age=age, limit=limit)
 
 
+class Slipped(NamedTuple):
+    """A schedule whose slot came and was not recorded."""
+
+    name: str
+    slot: datetime
+
+
+def slipped(tx: Transaction, *, age: timedelta, limit: int) -> list[Slipped]:
+    """Schedules whose slot came so long ago although ticks are seen."""
+    return tx.all(Slipped, "schedules.slipped", age=age, limit=limit)
+
+
 # For people --------------------------------------------------------------------------------------------------------
 
 

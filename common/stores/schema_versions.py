@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from common.db import Transaction, queries
+from common.stores import locks
 
 
 class Version(NamedTuple):
@@ -23,7 +24,7 @@ def create(tx: Transaction) -> None:
 
 def lock(tx: Transaction) -> None:
     """Be the only migrator until the transaction ends."""
-    tx.run("schema_versions.lock")
+    locks.wait(tx, "migrate")
 
 
 def limit_waiting(tx: Transaction, longest: timedelta) -> None:

@@ -57,3 +57,8 @@ def invalidate(tx: Transaction, source: str, access_token: str) -> bool:
     return (
         tx.run("source_tokens.invalidate", source=source, access_token=access_token, window=WINDOW, most=MOST_AFTER_REFUSALS) == 1
     )
+
+
+def is_ending(tx: Transaction, source: str) -> bool:
+    """Whether there is a token that should be refreshed, and nobody is at it."""
+    return bool(tx.value("source_tokens.is_ending", source=source, early=EARLY))

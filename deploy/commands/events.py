@@ -1,4 +1,4 @@
-"""Events that were received, the queue, what ended badly, and the tokens of operators."""
+"""Events that were received, the queue, and the tokens of operators."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from deploy.commands.options import Json, Limit, Token, Url, group, segment, unk
 
 events = group("Events that were received.")
 queue = group("The queue.")
-dead_letters = group("Events that ended badly.")
 token = group("Tokens of operators.")
 
 
@@ -48,29 +47,6 @@ def queue_stats(*, as_json: Json = False, url: Url = None, key: Token = None) ->
     outcomes = found.pop("outcomes", None) or {}
     write_facts({name: value for name, value in found.items() if value != {}})
     write_facts({f"outcome {name}": number for name, number in outcomes.items()})
-
-
-@dead_letters.command("list")
-def list_dead_letters(
-    *,
-    limit: Limit = 20,
-    as_json: Json = False, url: Url = None, key: Token = None,
-) -> None:  # fmt: skip
-    """Dead letters and quarantined events, latest first."""
-    found = Api(url, key).get("/dashboard/dead-letter", limit=limit)
-    if as_json:
-        write_json(found["items"])
-        return
-    columns = ("id", "kind", "at", "entity_type", "entity_id", "attempts", "error_code", "reason")
-    write_rows(columns, [[item.get(column) for column in columns] for item in found["items"]])
-
-
-@dead_letters.command("retry")
-def retry_dead_letter(identifier: str, *, as_json: Json = False, url: Url = None, key: Token = None) -> None:
-    """Give a dead letter one more attempt, now."""
-    with unknown(then="tidemark dead-letters list"):
-        found = Api(url, key).call("POST", f"/dashboard/dead-letter/{segment(identifier)}/retry")
-    (write_json if as_json else write_facts)(found)
 
 
 @token.command("create")

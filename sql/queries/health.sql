@@ -2,33 +2,34 @@
 
 -- name: summary
 -- What /health tells of the queue.
-select tidemark.total('received') + tidemark.total('duplicate') as received,
-       tidemark.total('completed') + tidemark.total('quarantined') as processed,
-       tidemark.total('waiting') + (select count(*) from public.tds_sync_queue q
-                                     where q.status in ('pending', 'retry') and coalesce(q.next_retry_at, q.created_at) <= app_now()) as depth,
+select coalesce(sum(c.amount) filter (where c.name in ('received', 'duplicate')), 0)::bigint as received,
+       coalesce(sum(c.amount) filter (where c.name in ('completed', 'quarantined')), 0)::bigint as processed,
+       coalesce(sum(c.amount) filter (where c.name = 'waiting'), 0)::bigint
+       + (select count(*) from public.tds_sync_queue q
+           where q.status in ('pending', 'retry') and coalesce(q.next_retry_at, q.created_at) <= app_now()) as depth,
        (select coalesce(sum(amount), 0) from tidemark.last_hour where name = 'refused')::bigint as refused,
-       (select coalesce(sum(amount), 0) from tidemark.last_hour where name in ('received', 'duplicate', 'refused'))::bigint as offered;
+       (select coalesce(sum(amount), 0) from tidemark.last_hour where name in ('received', 'duplicate', 'refused'))::bigint as offered
+  from tidemark.counters c;
 
 -- name: queue
 -- How many events are in each state.
 select status, events, oldest_at from public.tds_get_queue_stats();
 
--- name: outcomes
--- What became of everything so far, by name.
-select t.name, tidemark.total(t.name) from (select name from tidemark.totals union select name from tidemark.deltas) t order by t.name;
+-- name: counters
+-- What has been counted so far, by name.
+select name, amount from tidemark.counters order by name;
 
 -- name: hour
 -- What happened in the last hour, by name.
 select name, sum(amount)::bigint from tidemark.last_hour group by name order by name;
 
+-- name: whole
+-- The whole system in one row.
+select queue, active_alerts, unresolved_dead_letters from public.tds_get_health_summary();
+
 -- name: dead
 -- How many dead letters nobody has resolved.
-select count(*) from public.tds_dead_letter_queue where not resolved;
-
--- name: delay
--- Seconds from receipt to completion, over the last events that were completed.
-select coalesce(avg(extract(epoch from i.processed_at - i.received_at)), 0)::float8
-  from (select received_at, processed_at from public.tds_inbox_events where processed_at is not null order by received_at desc limit 200) i;
+select count(*) from public.tds_v_unresolved_dlq;
 
 -- name: duplicates
 -- Events that were delivered more than once, latest first.
@@ -72,7 +73,7 @@ select i.id, i.received_at, i.entity_type::text, i.source_entity_id, i.operation
 union all
 (select i.id, 'quarantine', i.id, i.entity_type::text, i.source_entity_id, i.validation_errors #>> '{0,message}', null, 0, i.received_at
    from public.tds_inbox_events i
-  where i.validation_errors is not null
+  where i.validation_errors is not null and i.resolved_at is null
   order by i.received_at desc
   limit :limit)
 order by created_at desc

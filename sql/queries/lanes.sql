@@ -1,9 +1,5 @@
 -- Lanes: slices of an open stage's shards. A worker holds one under a lease and a token, and every write carries the token.
 
--- name: queue_up
--- Let one taker at a time through, so that the permits it counts are true until it has taken. Taking is rare: once a turn.
-select pg_advisory_xact_lock(hashtext('tidemark'), hashtext('lanes'));
-
 -- name: take
 -- Take a lane that nobody works on, with its first chunk. One that lapsed begins again at what was reported, shard by shard.
 with permits as materialized (

@@ -189,3 +189,37 @@ select exists (select from tidemark.plans where undoes = :plan and status not in
 -- Whether a later plan of the same name has succeeded.
 select exists (select from tidemark.plans n join tidemark.plans p on p.id = :plan
                 where n.name = p.name and n.status = 'succeeded' and n.submitted_at > p.submitted_at and n.id <> p.id);
+
+-- name: adrift
+-- Running plans none of whose stages is open: whoever was to open the next one, or to end the plan, died before.
+select p.id::text from tidemark.plans p
+ where p.finished_at is null and p.status = 'running' and p.deadline_at > app_now()
+   and not exists (select from tidemark.stages s where s.plan = p.id and s.status = 'open')
+ order by p.id
+ limit :limit;
+
+-- name: laneless
+-- Open-ended stages that go on, without a lane to ask for the next shard.
+select s.plan::text, s.no
+  from tidemark.stages s join tidemark.plans p on p.id = s.plan
+ where p.finished_at is null and p.status = 'running' and s.status = 'open' and s.is_open_ended and s.last is null
+   and not exists (select from tidemark.lanes l where l.plan = s.plan and l.stage = s.no)
+   and not exists (select from tidemark.shard_failures f where f.plan = s.plan and f.stage = s.no and f.status = 'retry')
+ limit :limit;
+
+-- name: stuck
+-- Running plans in which something is ready to be worked on and has been for so long, but nobody comes.
+select p.id::text, p.name, min(s.kind), extract(epoch from app_now() - max(w.since))::float8
+  from tidemark.plans p
+  join tidemark.stages s on s.plan = p.id and s.status = 'open'
+ cross join lateral (
+       select greatest(s.opened_at, max(l.served_at), max(l.ready_at)) as since, coalesce(bool_or(l.leased_until >= app_now()), false) as is_held
+         from tidemark.lanes l where l.plan = s.plan and l.stage = s.no and (l.done < l.hi or s.is_open_ended)
+       union all
+       select max(greatest(f.ready_at, f.failed_at)), coalesce(bool_or(f.leased_until >= app_now()), false)
+         from tidemark.shard_failures f where f.plan = s.plan and f.stage = s.no and f.status = 'retry') w
+ where p.finished_at is null and p.status = 'running' and p.deadline_at > app_now()
+ group by p.id, p.name
+having not bool_or(w.is_held) and max(w.since) < app_now() - :age::interval
+ order by p.id
+ limit :limit;

@@ -31,11 +31,15 @@ with outcomes as materialized (
       from finished f
      where f.errors is null
     on conflict do nothing
+), timed as (
+    select (extract(epoch from app_now() - received_at) * 1000000)::bigint as us from finished where errors is null
 ), counted as (
     insert into tidemark.deltas (name, amount)
     select 'waiting', -count(*) from finished
     union all select 'completed', count(*) from finished where errors is null having count(*) > 0
     union all select coalesce(outcome, 'quarantined'), count(*) from finished group by 1
+    union all select 'latency_le_' || tidemark.latency_le(us), count(*) from timed group by 1
+    union all select 'latency_us', sum(us) from timed having count(*) > 0
 )
 select count(*) from finished;
 
@@ -129,7 +133,10 @@ with finished as (
     select f.id, f.entity_type, f.source_entity_id, f.source_entity_id, f.operation_type, 'completed', f.attempt_count, :worker from finished f
 ), counted as (
     insert into tidemark.deltas (name, amount)
-    select name, 1 from finished cross join (values ('completed'), (:outcome::text)) as names (name)
+    select counts.name, counts.amount
+      from (select (extract(epoch from f.completed_at - f.created_at) * 1000000)::bigint as us from finished f) timed
+     cross join lateral (values ('completed', 1), (:outcome::text, 1), ('latency_le_' || tidemark.latency_le(us), 1), ('latency_us', us))
+           as counts (name, amount)
 )
 select count(*) from finished;
 

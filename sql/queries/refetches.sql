@@ -108,3 +108,17 @@ update tidemark.refetches
 -- name: waiting
 -- How many wait, by entity and reason.
 select entity_type::text, reason, count(*), min(requested_at) from tidemark.refetches where attempts < :most group by 1, 2 order by 1, 2;
+
+-- name: ask_for_parents
+-- Ask for the records that lately applied events of an entity refer to and that are not here.
+insert into tidemark.refetches as r (organization_id, entity_type, source_entity_id, reason, ready_at)
+select :organization, :parent::public.tds_entity_type, m.id, 'missing', app_now()
+  from (select distinct c.@column@ as id
+          from public.tds_sync_queue q
+          join erp.@table@ c on c.organization_id = :organization and c.source_id = q.source_entity_id
+         where q.status = 'completed' and q.completed_at between app_now() - interval '1 hour' and app_now() - interval '2 minutes'
+           and q.entity_type = :entity::public.tds_entity_type and c.@column@ is not null
+           and not exists (select from erp.@parent_table@ p where p.organization_id = :organization and p.source_id = c.@column@)
+         order by 1
+         limit :limit) m
+on conflict do nothing;

@@ -40,10 +40,6 @@ update public.tds_sync_runs
        error_summary = case when :ok then error_summary else jsonb_build_object('message', coalesce(:message::text, 'the plan did not succeed')) end
  where plan_id = :plan and completed_at is null;
 
--- name: queue_up
--- Let one start of a sync at a time through: what is found to be active is so until it has begun.
-select pg_advisory_xact_lock(hashtext('tidemark'), hashtext('syncs'));
-
 -- name: reopen
 -- The plan is tried again, and with it those of its runs that failed.
 update public.tds_sync_runs
@@ -117,3 +113,14 @@ select source_entity_id, operation_status::text, output_payload, execution_time_
 select distinct on (entity_type, mode) entity_type::text, mode, status::text, started_at, completed_at, total_events, processed_events, failed_events
   from public.tds_sync_runs where entity_type is not null and mode is not null and started_at > app_now() - interval '8 days'
  order by entity_type, mode, started_at desc;
+
+-- name: stalled
+-- Entities whose syncs succeed while their cursor stays: the run did not move it, or saw news that it does not cover.
+select c.entity_type::text, c.cursor_value::timestamptz, c.last_sync_at, count(*)
+  from public.tds_sync_cursors c
+  join public.tds_sync_runs r on r.entity_type = c.entity_type and r.status = 'completed' and r.mode in ('full', 'incremental')
+       and r.started_at > app_now() - 2 * :period::interval
+       and (r.completed_at > c.last_sync_at + interval '1 s' or r.newest > c.cursor_value::timestamptz + interval '1 minute')
+ where c.source_type = 'zoho' and (c.cursor_value is null or c.cursor_value::timestamptz < app_now() - 2 * :period::interval)
+ group by 1, 2, 3
+ order by 1;

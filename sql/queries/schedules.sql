@@ -139,7 +139,8 @@ returning f.schedule, t.function, f.slot;
 
 -- name: beat
 -- A tick was here; nobody waits for this row.
-update tidemark.heartbeats h set seen_at = app_now()
+update tidemark.heartbeats h
+   set seen_at = app_now(), since = case when h.seen_at < app_now() - interval '3 minutes' then app_now() else h.since end
   from (select function from tidemark.heartbeats where function = 'tick' for update skip locked) free
  where h.function = free.function;
 
@@ -268,4 +269,13 @@ select slot, kind, state, state = 'due' and ready_at = 'infinity' as waits, reco
   from tidemark.fires
  where schedule = :name and (:state::text is null or state = :state) and (:before::timestamptz is null or slot < :before)
  order by slot desc
+ limit :limit;
+
+-- name: slipped
+-- Schedules whose slot came long ago although ticks are seen: something keeps them from being recorded.
+select s.name, s.next_slot
+  from tidemark.schedules s
+ where s.enabled and s.paused_at is null and s.next_slot < app_now() - :age::interval
+   and exists (select from tidemark.heartbeats h where h.function = 'tick' and h.seen_at > app_now() - interval '3 minutes')
+ order by s.next_slot
  limit :limit;

@@ -10,10 +10,6 @@ create table if not exists public.tds_schema_versions (
     applied_by text not null default current_user
 );
 
--- name: lock
--- One migrator at a time; given back with the transaction.
-select pg_advisory_xact_lock(hashtext('tidemark'), hashtext('migrate'));
-
 -- name: limit_waiting
 -- How long to wait for any lock, until the transaction ends.
 select set_config('lock_timeout', :milliseconds, true);

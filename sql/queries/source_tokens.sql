@@ -44,3 +44,9 @@ update tidemark.source_tokens
    set expires_at = app_now()
  where source = :source and access_token = :access_token and expires_at > app_now()
    and (select count(*) from unnest(refreshes) at where at > app_now() - :window::interval) < :most;
+
+-- name: is_ending
+-- Whether there is a token that is about to end, and whose refresh is not on its way or put off.
+select exists (select from tidemark.source_tokens
+                where source = :source and access_token is not null and expires_at <= app_now() + :early::interval
+                  and coalesce(not_before, '-infinity') <= app_now());

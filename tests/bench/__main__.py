@@ -9,7 +9,7 @@ import platform
 
 from tests.bench import lab
 
-NAMES = ("webhook", "batch", "apply", "merge", "growth", "cold", "latency", "plan", "sync", "schedules", "reconcile")
+NAMES = ("webhook", "batch", "apply", "merge", "growth", "cold", "latency", "plan", "sync", "schedules", "reconcile", "forecast")
 
 
 def main() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from common import db
 from deploy.local.postgres import Cluster
@@ -18,6 +20,19 @@ EVENTS = 50_000  # for a run to choose from
 SECONDS = 5  # of a run, of which 80 % are worked
 ASKED = 100  # requests of each status path
 CLEANED = 20  # small batches of the clean-up
+# Every read of the whole, with the milliseconds that it may take.
+READ = {
+    "/queue/stats": 100,
+    "/webhooks/health": 100,
+    "/api/tds/monitoring/health": 100,
+    "/dashboard/metrics": 100,
+    "/metrics": 100,
+    "/api/status": 100,
+    "/api/tds/data-validation/products": 100,
+    "/api/tds/data-validation/integrity": 100,
+    "/api/tds/data-validation/orphans": 100,
+    "/health": 50,
+}
 MAIN = ROOT / "functions" / "main.py"
 # What receiving and applying leave behind for events {lo}..{hi}, over the last {days} days, as one statement per table.
 KEPT = """
@@ -63,6 +78,15 @@ WAITING = """
     )
     insert into tidemark.ready_events (id, rank) select id, rank from stored
 """
+# A month of minutes, and what came since the last fold.
+COUNTED = """
+    insert into tidemark.rollups (name, minute, amount)
+    select name, minute, 100
+      from unnest('{received,completed,applied,unchanged,superseded,waiting,duplicate,refused,quarantined,retried,latency_le_0.5,latency_us}'::text[]) name
+     cross join generate_series(date_trunc('minute', now()) - interval '30 days', now(), interval '1 minute') minute;
+    insert into tidemark.deltas (name, amount)
+    select name, 1 from unnest('{received,waiting,completed,applied}'::text[]) name cross join generate_series(1, 5000) n;
+"""
 STEP = 100_000
 
 
@@ -79,8 +103,7 @@ def run(cluster: Cluster, *, rounds: int, size: int, **_: object) -> Result:
         found = lab.alternate(rounds, {name: lambda each=each: _rate(each, next(counter)) for name, each in databases.items()})
         result.numbers = [{"what": f"apply, {name}", **numbers} for name, numbers in found.items()]
         result.goal("apply rate, times that of empty", found["grown"]["per_second"] / found["empty"]["per_second"], 0.9)
-        for target, path, wanted in (("status", "/queue/stats", 100), ("health", "/health", 50)):
-            times = _asked(grown, target, path)
+        for (path, wanted), times in zip(READ.items(), _asked(grown, READ), strict=True):
             result.numbers.append({"what": path, "p50_ms": lab.percentile(times, 50), "p95_ms": lab.percentile(times, 95)})
             result.goal(f"{path} p95", lab.percentile(times, 95), wanted, " ms", at_least=False)
         for what, statement in {
@@ -116,6 +139,7 @@ def _grow(database: Database, size: int, backlog: int) -> None:
         "insert into tidemark.totals (name, amount) "
         f"values ('received', {size + backlog}), ('completed', {size}), ('applied', {size}), ('waiting', {backlog})"
     )
+    database.sql(COUNTED)
     database.sql("vacuum analyze")
     database.sql("checkpoint")
     lab.say(f"   {size:,} events made in {time.monotonic() - began:.0f} s")
@@ -130,24 +154,27 @@ def _rate(database: Database, first: int) -> dict[str, float]:
     return {"per_second": applied / report["seconds"], "py_us": report["cpu_seconds"] / applied * 1e6}
 
 
-def _asked(database: Database, target: str, path: str) -> list[float]:
-    """Milliseconds of each answer, sorted."""
+def _asked(database: Database, paths: Iterable[str]) -> list[list[float]]:
+    """Milliseconds of each answer, sorted, for each path."""
     port = lab.free_port()
     database.sql("update tidemark.settings set value = '100000' where key like 'operator.calls_per%'")
-    with lab.running(lab.framework(MAIN, target, port), database.environment(), f"growth_{target}"):
-        lab.wait_for(port)
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    found = []
+    for target, own in itertools.groupby(paths, lambda path: "health" if path == "/health" else "status"):
+        with lab.running(lab.framework(MAIN, target, port), database.environment(), f"growth_{target}"):
+            lab.wait_for(port)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
-        def ask() -> None:
-            connection.request("GET", path, headers={"Authorization": f"Bearer {OWNER}"})
-            answer = connection.getresponse()
-            said = answer.read()
-            assert answer.status == 200, said
+            def ask(path: str, connection: http.client.HTTPConnection = connection) -> None:
+                connection.request("GET", path, headers={"Authorization": f"Bearer {OWNER}"})
+                answer = connection.getresponse()
+                said = answer.read()
+                assert answer.status == 200, said
 
-        ask()
-        times = sorted(_timed(ask) for _ in range(ASKED))
-        connection.close()
-    return times
+            for path in own:
+                ask(path)
+                found.append(sorted(_timed(functools.partial(ask, path)) for _ in range(ASKED)))
+            connection.close()
+    return found
 
 
 def _cleaned(database: Database) -> tuple[float, int]:

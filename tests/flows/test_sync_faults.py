@@ -161,6 +161,28 @@ def test_a_source_that_is_down_for_an_hour_costs_the_hour_and_no_record(sql, zoh
     assert stands(sql, "products") == stamps(zoho, "product")
 
 
+def test_a_source_that_is_down_is_called_five_times_and_then_once_a_minute_until_it_is_up_and_the_work_goes_on(
+    sql, zoho, finish, turn_clock, database_url
+):
+    plan = start("full", "product")
+    zoho.faults.add("unavailable")
+    for _ in range(60):  # ten minutes
+        work.work()
+        turn_clock(timedelta(seconds=10))
+    asked = len([call for call in zoho.calls if not call.path.startswith("/oauth")])
+    assert 5 < asked <= 5 + 10
+    assert sql("select state, failed from tidemark.breakers where name = 'zoho'") == [["open", asked]]
+    assert sql("select alert_type from tds_alerts where not resolved") == [["breaker_open:zoho"]]
+    found = plan_status.status(plan)
+    assert (found["status"], found["failed_shards"]) == ("running", 0)
+    zoho.faults.clear()
+    assert finish(plan)["status"] == "succeeded"  # nobody reset anything
+    assert stands(sql, "products") == stamps(zoho, "product")
+    assert sql("select state from tidemark.breakers where name = 'zoho'") == [["closed"]]
+    assert sql("select count(*) from tds_alerts where not resolved") == [[0]]
+    assert check.plan_faults(database_url) == []
+
+
 def test_the_end_of_the_days_calls_stops_every_sync_and_no_webhook(sql, zoho, finish, turn_clock):
     zoho.limits.daily = 1
     first = start("full", "product")

@@ -61,6 +61,7 @@ def expected(need: str) -> dict[str, str]:
         return dict.fromkeys((*ROLES, *STRANGERS), "come in")
     if need == "task":
         return dict.fromkeys((*ROLES, *STRANGERS), "who are you") | {"task": "come in"}
+    need = "VIEWER" if need == "page" else need  # without a page's token
     reach = {role: "come in" if Role[role.upper()] >= Role[need] else "not you" for role in ROLES}
     return dict.fromkeys(STRANGERS, "who are you") | reach
 

@@ -9,10 +9,23 @@ import sys
 
 import pytest
 
+from tests.conftest import OWNER
 from tests.house.tree import FUNCTIONS, ROOT
 from tests.make import a_request, an_item, signed
 
-HEAVY = ("grpc", "boto3", "botocore", "google", "requests", "urllib3", "httpx", "pydantic", "pydantic_core", "common.rules.shapes")
+HEAVY = (
+    "grpc",
+    "prometheus_client",
+    "boto3",
+    "botocore",
+    "google",
+    "requests",
+    "urllib3",
+    "httpx",
+    "pydantic",
+    "pydantic_core",
+    "common.rules.shapes",
+)
 # functions-framework is there first, whatever it brings: what counts is what comes after it.
 THREADS = """
 import json, sys
@@ -44,6 +57,7 @@ print(json.dumps([answer.status_code, sorted(set(sys.modules) - before)]))
 """
 WEBHOOK = signed(a_request("products", an_item()))
 A_WEBHOOK = ("webhook", "POST", WEBHOOK.path, WEBHOOK.headers, WEBHOOK.body.decode())
+FOR_THE_PAGE = ("status", "GET", "/api/status", (("authorization", f"Bearer {OWNER}"),), "")
 ALIVE = ("health", "GET", "/health/live", (), "")
 
 
@@ -69,8 +83,9 @@ def others(modules: list[str], target: str) -> list[str]:
         (THREADS, A_WEBHOOK, {}, 202),
         (LOOP, A_WEBHOOK, {"FUNCTION_USE_ASGI": "true"}, 202),
         (THREADS, ALIVE, {}, 200),
+        (THREADS, FOR_THE_PAGE, {}, 200),
     ],
-    ids=["webhook in threads", "webhook in an event loop", "health"],
+    ids=["webhook in threads", "webhook in an event loop", "health", "status for the page"],
 )
 def test_the_first_answer_waits_for_nothing_heavy(script, asked, environment, answered, database_url):
     status, modules = started(script, asked, **environment)

@@ -14,16 +14,19 @@ from pg8000.exceptions import DatabaseError
 from pg8000.native import to_statement
 
 from common import db, entities
-from common.stores import pages, records, refetches, seen_ids, standing, statistics
+from common.flows import healers
+from common.rules.references import references
+from common.stores import pages, records, refetches, seen_ids, standing, statistics, validation
 from tests.house.tree import ROOT, calls, parsed
 
 READ = ("all", "one", "value", "run")
 # Prepared as they are rendered for each entity.
 TEMPLATES = {"records.lock", "records.apply", "records.lines", "seen_ids.missing", "standing.counts"}
-TEMPLATES |= {f"refetches.{name}" for name in ("ask_for_details", "ask_for_moved", "young")}
+TEMPLATES |= {f"refetches.{name}" for name in ("ask_for_details", "ask_for_moved", "ask_for_parents", "young")}
 TEMPLATES |= {
     f"statistics.{name}" for name in ("of_run", "days", "whole", "versions", "documents", "live_within", "distrust", "settle")
 }
+TEMPLATES |= {f"validation.{name}" for name in ("records", "totals", "lines", "references", "line_references")}
 TEMPLATES |= {f"pages.{name}" for name in ("probe", "moved", "load", "lock", "write", "lines")}
 WHOLE, TEXT = {20, 21, 23}, {25, 1042, 1043, 705}
 TYPES = {
@@ -111,8 +114,15 @@ def statements() -> dict[str, str]:
         }
         found |= {f"{name} a page of {entity.label}": text for name, text in pages.rendered(entity).items()}
         found |= {f"{name} of {entity.label}": text for name, text in refetches.rendered(entity).items()}
+        found |= {
+            f"ask for parents by {column} of {entity.label}": refetches.rendered_for_parents(entity.table, column, "products")
+            for column in healers.PARENTS
+            if column in entity.columns
+        }
         found[f"counts of {entity.label}"] = standing.rendered(entity)
+        found |= {f"{name} of {entity.label}": text for name, text in validation.consistency(entity)}
         found |= {f"{name} for statistics of {entity.label}": text for name, text in statistics.rendered(entity).items()}
+    found |= {f"{each.entity.label} to {each.column}": validation.rendered(each) for each in references(entities.every())}
     return found
 
 

@@ -17,7 +17,7 @@ class Declared(NamedTuple):
     function: str
     method: str
     path: str
-    need: str  # "open", "task", or the role's name
+    need: str  # "open", "task", "page", or the role's name
 
 
 def calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:
