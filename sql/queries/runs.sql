@@ -14,7 +14,8 @@ update public.tds_sync_runs set status = 'processing', started_at = app_now() wh
 -- Add what a page did to its run, and to the run of all entities.
 update public.tds_sync_runs
    set pages = pages + 1, total_events = total_events + :rows, processed_events = processed_events + :written,
-       skipped_events = skipped_events + :skipped, failed_events = failed_events + :failed, status = 'processing', worker_id = :worker,
+       skipped_events = skipped_events + :skipped, failed_events = failed_events + :failed, worker_id = :worker,
+       status = case when completed_at is null then 'processing' else status end,  -- what is read again comes after the list was over
        newest = case when id = :run then greatest(newest, :newest) else newest end,
        first_served_at = least(first_served_at, :served_at)
  where id = any (array(select distinct unnest(array[:run, :plan]::uuid[]) order by 1));

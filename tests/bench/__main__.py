@@ -9,7 +9,21 @@ import platform
 
 from tests.bench import lab
 
-NAMES = ("webhook", "batch", "apply", "merge", "growth", "cold", "latency", "plan", "sync", "schedules", "reconcile", "forecast")
+NAMES = (
+    "webhook",
+    "batch",
+    "apply",
+    "merge",
+    "growth",
+    "cold",
+    "latency",
+    "plan",
+    "sync",
+    "schedules",
+    "reconcile",
+    "forecast",
+    "retention",
+)
 
 
 def main() -> None:

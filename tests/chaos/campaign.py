@@ -45,6 +45,7 @@ RUNS = """
      where plan_id = '{plan}' and entity_type is not null and status <> 'completed'
 """
 FIRES = "select schedule, state, count(*) from tidemark.fires where state in ('due', 'started') group by 1, 2 order by 1, 2"
+NO_MORE_SLOTS = "update tidemark.schedules set next_slot = 'infinity' where name like 'own-%'"
 NO_SCHEDULES = "update tidemark.schedules set enabled = false"
 # What must have happened in a long run, besides every fault.
 SOMETIMES = (
@@ -89,12 +90,15 @@ class Campaign:
             self._nemesis.stop()
             self._field.calm()
             self._load.stop()
+            sql(self._field.url, NO_MORE_SLOTS)
             drained = 0.0 if self._early else self._drain()
             if self._options.with_source and not self._promised.undrained:
                 self._compare()
             return self._result(began, calm, drained)
         finally:
+            self._load.stop()
             self._field.close()
+            self._history.close()
 
     # Trouble
 

@@ -279,6 +279,9 @@ PLANS = {
     "a run that is not over although its plan is": """
         select r.id from tds_sync_runs r join tidemark.plans p on p.id = r.plan_id where p.finished_at is not null and r.completed_at is null
     """,
+    "a run that is over and says that it is not": """
+        select id, status from tds_sync_runs where completed_at is not null and status not in ('completed', 'failed')
+    """,
     "a run that says other than its pages": """
         select r.id, r.pages, r.total_events, l.pages, l.rows
           from tds_sync_runs r

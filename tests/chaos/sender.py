@@ -58,6 +58,10 @@ class History:
             self._file.flush()
             os.fsync(self._file.fileno())
 
+    def close(self) -> None:
+        """Nothing more is written."""
+        self._file.close()
+
     def read(self) -> list[dict[str, Any]]:
         """All of it."""
         with self._lock:

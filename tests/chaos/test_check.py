@@ -112,6 +112,10 @@ PLANTED = {
     "a token that goes back": ("I6 mutex", "insert into recorder.grants (resource, token) values ('lane 1', 7), ('lane 1', 6)"),
     "a token given twice": ("I6 mutex", "insert into recorder.grants (resource, token) values ('lane 1', 7), ('lane 1', 7)"),
     "a chunk that nobody reported": ("I7 plans", "delete from tidemark.leaves where hi = 8"),
+    "a run that is over and says that it is not": (
+        "I7 plans",
+        "insert into tds_sync_runs (run_type, status, completed_at) values ('manual', 'processing', now())",
+    ),
     "a plan that is not over": ("I7 plans", "update tidemark.plans set status = 'running', finished_at = null"),
     "a shard that was done twice": (
         "I7 plans",

@@ -203,6 +203,20 @@ def test_two_replays_of_the_same_letters_at_once_are_one(broken, sql):
     assert sql("select count(*), count(distinct letter) from tidemark.replay_items") == [[30, 30]]
 
 
+def test_a_replay_that_many_take_further_at_once_takes_each_step_once(broken, sql):
+    broken(30)
+    sql(CURE)
+    begun = replayed({"kind": "dead_letter"})
+    for _ in range(3):
+        process._due(process.rules_for("test"), process.Report())
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: replays.advance(), range(4)))
+    process.process()
+    found = replays.one(str(begun["id"]))
+    assert [(step["letters"], step["done"]) for step in found["steps"]] == [(1, 1), (10, 10), (19, 19)]
+    assert sql("select distinct attempt_count, max_retry_attempts from tds_sync_queue") == [[2, 2]]
+
+
 def test_a_letter_that_somebody_else_tries_meanwhile_does_not_hold_up_a_replay(broken, sql):
     broken(3)
     first = letters(sql)

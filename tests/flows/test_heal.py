@@ -11,7 +11,7 @@ import pytest
 
 from common import db, encoding, settings
 from common.errors import Unavailable
-from common.flows import auto_healing, heal, healers, process, quarantine, sweep, tick, tidying, work
+from common.flows import auto_healing, heal, healers, process, quarantine, source_healers, sweep, tick, tidying, work
 from common.outgoing import calls
 from common.outgoing import zoho as outgoing
 from common.rules.http import Request
@@ -286,13 +286,13 @@ def test_parents_that_are_not_here_are_asked_for(sql, turn_clock, zoho):
     send("invoices", an_invoice("1", lines=2))
     process.process()
     turn_clock(timedelta(minutes=5))
-    assert healers.missing_parents() == 3
+    assert source_healers.missing_parents() == 3
     assert sql("select entity_type::text, source_entity_id, reason from tidemark.refetches order by 1, 2") == [
         ["customer", "9", "missing"],
         ["product", "0", "missing"],
         ["product", "1", "missing"],
     ]
-    assert healers.missing_parents() == 0, "each is asked for once"
+    assert source_healers.missing_parents() == 0, "each is asked for once"
 
 
 def test_without_a_source_nobody_is_asked(sql, turn_clock):
@@ -305,12 +305,12 @@ def test_without_a_source_nobody_is_asked(sql, turn_clock):
 
 
 def test_a_token_that_is_about_to_end_is_refreshed_ahead(sql, zoho):
-    assert healers.expiring_tokens() == 0, "nobody has used it"
+    assert source_healers.expiring_tokens() == 0, "nobody has used it"
     outgoing.access_to(settings.load(), 1e12)
-    assert healers.expiring_tokens() == 0
+    assert source_healers.expiring_tokens() == 0
     sql("update tidemark.source_tokens set expires_at = app_now() + interval '1 minute'")
     outgoing.tokens._known.clear()
-    assert healers.expiring_tokens() == 1
+    assert source_healers.expiring_tokens() == 1
     assert sql("select expires_at > app_now() + interval '30 minutes' from tidemark.source_tokens") == [[True]]
 
 

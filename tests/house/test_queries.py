@@ -14,7 +14,7 @@ from pg8000.exceptions import DatabaseError
 from pg8000.native import to_statement
 
 from common import db, entities
-from common.flows import healers
+from common.flows import source_healers
 from common.rules.references import references
 from common.stores import pages, records, refetches, seen_ids, standing, statistics, validation
 from tests.house.tree import ROOT, calls, parsed
@@ -116,7 +116,7 @@ def statements() -> dict[str, str]:
         found |= {f"{name} of {entity.label}": text for name, text in refetches.rendered(entity).items()}
         found |= {
             f"ask for parents by {column} of {entity.label}": refetches.rendered_for_parents(entity.table, column, "products")
-            for column in healers.PARENTS
+            for column in source_healers.PARENTS
             if column in entity.columns
         }
         found[f"counts of {entity.label}"] = standing.rendered(entity)

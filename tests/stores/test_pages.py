@@ -320,7 +320,9 @@ def test_a_late_first_row_brings_what_no_detail_has_but_no_figure_that_moved_sin
     row = list_item(at=newer, stock_on_hand=9, sku="news")
     assert counts(merge("product", a_page("items", row), served_at=later - timedelta(minutes=5))) == {"updated": 1}
     assert sql("select sku, stock_on_hand::int, observed_at from erp.products") == [["news", 3, later]]
-    assert counts(merge("product", a_page("items", row | {"stock_on_hand": 8}), served_at=later - timedelta(minutes=4))) == {"superseded": 1}
+    assert counts(merge("product", a_page("items", row | {"stock_on_hand": 8}), served_at=later - timedelta(minutes=4))) == {
+        "superseded": 1
+    }
 
 
 def test_an_audit_says_what_changed_whoever_brought_it(sql):

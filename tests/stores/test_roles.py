@@ -111,7 +111,7 @@ def grid(sql: Sql) -> list[str]:
 
 
 def row(name: str, cells: list[str] | tuple[str, ...]) -> str:
-    return f"{name:<72}{''.join(f'{cell:<10}' for cell in cells)}".rstrip()
+    return f"{name:<112}{''.join(f'{cell:<10}' for cell in cells)}".rstrip()
 
 
 def test_the_ingest_role_may_do_exactly_one_thing():
