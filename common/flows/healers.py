@@ -206,7 +206,7 @@ HEALERS: dict[str, Callable[[], int]] = {
     "unrung_work": unrung_work,
     "stalled_cursors": source_healers.stalled_cursors,
     "unprobed_breakers": breakers.probe_due,
-    "expiring_tokens": source_healers.expiring_tokens,
+    "expiring_access": source_healers.expiring_access,
     "counters": counters_off,
     "lost_rows": validation.walk,
     "unsealed_plans": unsealed_plans,

@@ -58,7 +58,7 @@ def stalled_cursors() -> int:
     return len(stalled)
 
 
-def expiring_tokens() -> int:
+def expiring_access() -> int:
     """Refresh the source's access token ahead of its end, if it is used at all."""
     if not sync.is_connected():
         return 0

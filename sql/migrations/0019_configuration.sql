@@ -61,6 +61,8 @@ update tidemark.settings set validation_schema = validation_schema || '{"maximum
  where (key like '%share' or key like '%.reserve.%') and not validation_schema ? 'maximum';
 update tidemark.settings set validation_schema = validation_schema || '{"minimum": 1}'
  where key like '%calls_per_%' or key like '%\_days' or key like '%seconds';
+-- Ticks, which renew the lease, come every 60 seconds.
+update tidemark.settings set validation_schema = validation_schema || '{"minimum": 90}' where key = 'lease.seconds';
 
 revoke all on function tidemark.count_version(), tidemark.keep_former_setting(), tidemark.keep_former_configuration() from public;
 grant select on tidemark.configured, tidemark.settings_history to tidemark_operator, tidemark_status;

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos import campaign, report
+from tests.chaos import one_run, report
 from tests.chaos.bugs import BUGS
-from tests.chaos.campaign import Campaign
 from tests.chaos.field import Grounds
 from tests.chaos.nemesis import WEIGHTS, Harm, Nemesis
 from tests.chaos.nursery import ROOT
+from tests.chaos.one_run import Campaign
 from tests.chaos.options import short
 from tests.chaos.report import Result
 from tests.conftest import forget
@@ -36,7 +36,7 @@ def grounds():
 
 @pytest.mark.process
 def test_a_small_campaign_is_silent_and_the_same_with_a_bug_is_not(grounds, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(campaign, "OUT", tmp_path)
+    monkeypatch.setattr(one_run, "OUT", tmp_path)
     options = replace(short(4), seconds=4.0, mix=("kill", "commit"), every=0.8, pauses=0.0, poison=0.02, with_plans=False)
     good = Campaign(grounds, options).run()
     bad = Campaign(grounds, replace(options, bug="ack_before_commit", mix=("kill",))).run()

@@ -300,17 +300,17 @@ def test_without_a_source_nobody_is_asked(sql, turn_clock):
     process.process()
     turn_clock(timedelta(minutes=5))
     assert healed("missing_parents") == 0
-    assert healed("expiring_tokens") == 0
+    assert healed("expiring_access") == 0
     assert sql("select count(*) from tidemark.refetches") == [[0]]
 
 
 def test_a_token_that_is_about_to_end_is_refreshed_ahead(sql, zoho):
-    assert source_healers.expiring_tokens() == 0, "nobody has used it"
+    assert source_healers.expiring_access() == 0, "nobody has used it"
     outgoing.access_to(settings.load(), 1e12)
-    assert source_healers.expiring_tokens() == 0
+    assert source_healers.expiring_access() == 0
     sql("update tidemark.source_tokens set expires_at = app_now() + interval '1 minute'")
     outgoing.tokens._known.clear()
-    assert source_healers.expiring_tokens() == 1
+    assert source_healers.expiring_access() == 1
     assert sql("select expires_at > app_now() + interval '30 minutes' from tidemark.source_tokens") == [[True]]
 
 

@@ -207,11 +207,17 @@ def test_a_page_that_cannot_be_read_pins_the_cursor_until_it_can(sql, zoho, run,
     turn_clock(timedelta(hours=1))
     plan_verbs.stop_overdue()
     assert plan_status.status(found["plan_id"])["status"] == "failed"
-    assert sql("select alert_type from tds_alerts") == [["sync_failed"]]
+    assert sql("select alert_type from tds_alerts where not resolved order by 1") == [["breaker_open:zoho"], ["sync_failed"]]
     assert cursor(sql, "product") == [before[0], "failed"]
     zoho.faults.clear()
     assert run("incremental", "product")["status"] == "succeeded"
     assert cursor(sql, "product")[0] > before[0]
+
+
+def test_what_is_read_again_after_a_list_was_over_does_not_begin_its_run_anew(sql, zoho, run):
+    run("full", "order")
+    assert sql("select count(*) from tds_sync_logs where source_entity_id like '% by id'") != [[0]], "nothing was read again"
+    assert sql("select distinct status::text from tds_sync_runs where completed_at is not null") == [["completed"]]
 
 
 @pytest.mark.parametrize("fault", ["unavailable", "error", "truncated", "cut", "minute", "busy", "unauthorized"])

@@ -86,6 +86,7 @@ def test_many_are_changed_together_or_not_at_all():
         ("reconciliation.schedule_cron", {"value": "61 * * * *"}, "/value"),
         ("schedules.time_zone", {"value": "Mars/Olympus"}, "/value"),
         ("plans.concurrency", {"value": {"noop": -1}}, "/value"),
+        ("lease.seconds", {"value": 60}, "/value"),
         ("plans.concurrency", {"value": "x"}, "/value"),
         ("batch_size", {}, "/value"),
         ("batch_size", {"value": 20, "colour": "red"}, "/colour"),

@@ -247,7 +247,10 @@ def test_a_healing_pass_answers_its_fire_once_and_then_says_so():
 
 def test_a_healing_pass_may_be_run_by_hand():
     reply = task({})
-    assert (reply.status, reply.json.keys()) == (200, {"stuck_tasks_recovered", "dlq_items_retried", "alerts_created", "timestamp", "healers"})
+    assert (reply.status, reply.json.keys()) == (
+        200,
+        {"stuck_tasks_recovered", "dlq_items_retried", "alerts_created", "timestamp", "healers"},
+    )
     assert task(None).status == 200
     assert ask("GET", JOBS).json["jobs"][0]["success_rate"] is None
 
