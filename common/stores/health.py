@@ -124,7 +124,7 @@ class Database(NamedTuple):
     max_connections: int
     size_bytes: int
     oldest_snapshot_seconds: float | None
-    oldest_snapshot_pid: int | None
+    oldest_snapshot_pid: int | None  # None: there is none, or it is a prepared one
 
 
 def summary(tx: Transaction) -> Summary:

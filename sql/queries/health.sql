@@ -80,11 +80,9 @@ order by created_at desc
 limit :limit;
 
 -- name: database
--- The database itself: its version, its connections, and the oldest snapshot that keeps it from cleaning up.
+-- The database itself: its version, its connections, and the oldest snapshot or transaction, which keeps it from cleaning up.
 select current_setting('server_version'), (select max(version) from public.tds_schema_versions),
        (select count(*) from pg_stat_activity where datname = current_database()),
-       current_setting('max_connections')::integer, pg_database_size(current_database()),
-       (select extract(epoch from clock_timestamp() - min(xact_start))::float8 from pg_stat_activity
-         where datname = current_database() and backend_xmin is not null and pid <> pg_backend_pid()),
-       (select pid from pg_stat_activity
-         where datname = current_database() and backend_xmin is not null and pid <> pg_backend_pid() order by xact_start limit 1);
+       current_setting('max_connections')::integer, pg_database_size(current_database()), t.seconds, t.pid
+  from (select) one
+  left join lateral (select seconds, pid from tidemark.long_transactions('0') limit 1) t on true;
