@@ -237,6 +237,8 @@ def submitted(world: Field, chance: random.Random, slow_ms: int = 3) -> str | No
     stage: dict[str, Any] = {"kind": "chaos", "concurrency": 4, "dependencies": []}
     stages: list[dict[str, Any]] = [
         {**stage, "id": "one", "config": {"shards": 200, "slow_ms": slow_ms, "fail": fail}},
+        # Its last lane is the slow one: whoever is done with another takes a part of it.
+        {**stage, "id": "uneven", "config": {"shards": 1600, "slow_ms": 8, "slow_from": 1200}},
         {**stage, "id": "two", "config": {"shards": 60, "slow_ms": slow_ms}, "dependencies": ["one"]},
     ]
     status, answer = world.call("/api/hxo/submit", {"name": f"chaos {chance.random()}", "stages": stages})

@@ -1,4 +1,6 @@
-"""A shard kind that counts what it does in rows without a key: config {shards, fail: [shards that never go well], slow_ms: of each}."""
+"""A shard kind that counts what it does in rows without a key: config {shards, fail: [shards that never go well],
+slow_ms: of each, slow_from: the first of the slow ones}.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ def plan(config: dict[str, Any]) -> int:
 
 def run(shards: range, context: Context) -> Ran:
     config = context.stage.config
-    time.sleep(config.get("slow_ms", 0) / 1000 * len(shards))
+    time.sleep(config.get("slow_ms", 0) / 1000 * sum(shard >= config.get("slow_from", 0) for shard in shards))
     failures = {
         shard: Failure("chaos", "as it was told to")
         for shard in shards
