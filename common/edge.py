@@ -4,6 +4,7 @@ problem+json; checks who calls, bounds what is read, and writes one log line per
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
 import time
@@ -64,6 +65,29 @@ class Route:
         self.need = need  # a role, "page" (a viewer or the static page), "task", or "open"
         self.handler = handler
         self.pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
+
+
+class Flows:
+    """The modules of common.flows, as in `flows.status.queue`, each loaded when a function of it is first called: of a
+    deployable's many routes one is called first, and waits only for what it needs.
+    """  # fmt: skip
+
+    def __getattr__(self, name: str) -> _Flow:
+        return _Flow(f"common.flows.{name}")
+
+
+class _Flow:
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, function: str) -> Handler:
+        def call(*given: Any, **named: Any) -> Any:
+            return getattr(importlib.import_module(self._module), function)(*given, **named)
+
+        return call
+
+
+flows = Flows()
 
 
 def routed(*routes: Route) -> Callable[[Request], Answer]:

@@ -5,43 +5,51 @@ from __future__ import annotations
 from typing import Any
 
 from common.auth import Role
-from common.edge import Route, flask_answer, json_body, routed
-from common.flows import alerts, auto_healing, breakers, configure, dead_letters, edits, lease, operate
+from common.edge import Route, flask_answer, flows, json_body, routed
 
 handle = routed(
-    Route("POST", "/dashboard/dead-letter/{letter}/retry", Role.OPERATOR, lambda _, letter: operate.retry_dead_letter(letter)),
-    Route("POST", "/api/dead-letters/replay", Role.OPERATOR, lambda request: dead_letters.replay(json_body(request))),
-    Route("POST", "/api/dead-letters/discard", Role.OPERATOR, lambda request: dead_letters.discard(json_body(request))),
-    Route("POST", "/api/dead-letters/{letter}/edit", Role.OPERATOR, lambda request, letter: edits.edit(letter, json_body(request))),
+    Route(
+        "POST", "/dashboard/dead-letter/{letter}/retry", Role.OPERATOR, lambda _, letter: flows.operate.retry_dead_letter(letter)
+    ),
+    Route("POST", "/api/dead-letters/replay", Role.OPERATOR, lambda request: flows.dead_letters.replay(json_body(request))),
+    Route("POST", "/api/dead-letters/discard", Role.OPERATOR, lambda request: flows.dead_letters.discard(json_body(request))),
+    Route(
+        "POST",
+        "/api/dead-letters/{letter}/edit",
+        Role.OPERATOR,
+        lambda request, letter: flows.edits.edit(letter, json_body(request)),
+    ),
     Route(
         "POST",
         "/api/dead-letters/{letter}/discard",
         Role.OPERATOR,
-        lambda request, letter: dead_letters.discard_one(letter, json_body(request)),
+        lambda request, letter: flows.dead_letters.discard_one(letter, json_body(request)),
     ),
-    Route("POST", "/api/bff/tds/auto-healing/run", Role.OPERATOR, lambda _: auto_healing.run()),
-    Route("POST", "/api/bff/tds/circuit-breakers/{name}/reset", Role.OPERATOR, lambda _, name: breakers.reset(name)),
+    Route("POST", "/api/bff/tds/auto-healing/run", Role.OPERATOR, lambda _: flows.auto_healing.run()),
+    Route("POST", "/api/bff/tds/circuit-breakers/{name}/reset", Role.OPERATOR, lambda _, name: flows.breakers.reset(name)),
     Route(
         "POST",
         "/api/alerts/{alert}/acknowledge",
         Role.OPERATOR,
-        lambda request, alert: alerts.acknowledge(alert, json_body(request)),
+        lambda request, alert: flows.alerts.acknowledge(alert, json_body(request)),
     ),
-    Route("POST", "/api/alerts/{alert}/resolve", Role.OPERATOR, lambda request, alert: alerts.resolve(alert, json_body(request))),
+    Route(
+        "POST", "/api/alerts/{alert}/resolve", Role.OPERATOR, lambda request, alert: flows.alerts.resolve(alert, json_body(request))
+    ),
     Route(
         "POST",
         "/dashboard/alerts/{alert}/acknowledge",
         Role.OPERATOR,
-        lambda request, alert: alerts.acknowledge(alert, json_body(request)),
+        lambda request, alert: flows.alerts.acknowledge(alert, json_body(request)),
     ),
-    Route("GET", "/admin/tokens", Role.OWNER, lambda _: operate.list_tokens()),
-    Route("POST", "/admin/tokens", Role.OWNER, lambda request: operate.create_token(json_body(request))),
-    Route("DELETE", "/admin/tokens/{token}", Role.OWNER, lambda _, token: operate.revoke_token(token)),
-    Route("GET", "/admin/config", Role.OWNER, lambda _: configure.listed()),
-    Route("PATCH", "/admin/config", Role.OWNER, lambda request: configure.change_many(json_body(request))),
-    Route("GET", "/admin/config/{key}", Role.OWNER, lambda _, key: configure.one(key)),
-    Route("PATCH", "/admin/config/{key}", Role.OWNER, lambda request, key: configure.change_one(key, json_body(request))),
-    Route("POST", "/admin/lease/release", Role.OWNER, lambda _: lease.release()),
+    Route("GET", "/admin/tokens", Role.OWNER, lambda _: flows.operate.list_tokens()),
+    Route("POST", "/admin/tokens", Role.OWNER, lambda request: flows.operate.create_token(json_body(request))),
+    Route("DELETE", "/admin/tokens/{token}", Role.OWNER, lambda _, token: flows.operate.revoke_token(token)),
+    Route("GET", "/admin/config", Role.OWNER, lambda _: flows.configure.listed()),
+    Route("PATCH", "/admin/config", Role.OWNER, lambda request: flows.configure.change_many(json_body(request))),
+    Route("GET", "/admin/config/{key}", Role.OWNER, lambda _, key: flows.configure.one(key)),
+    Route("PATCH", "/admin/config/{key}", Role.OWNER, lambda request, key: flows.configure.change_one(key, json_body(request))),
+    Route("POST", "/admin/lease/release", Role.OWNER, lambda _: flows.lease.release()),
 )
 
 

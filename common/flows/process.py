@@ -23,6 +23,7 @@ from common.rules import backoff
 from common.rules.batch import Candidate, Choice, newest
 from common.rules.entity import Entity
 from common.stores import bells, configuration, inbox, queue, records, schema_versions
+from common.stores import replays as under_way
 from common.stores.inbox import Claimed
 from common.stores.queue import Failure, Lease, Outcome
 
@@ -107,7 +108,10 @@ def process(worker: str = "process") -> Report:
 
 def _replayed() -> int:
     """How many events the replays that are under way put back, now that those they had put back before have ended."""
-    from common.flows import replays  # noqa: PLC0415 - it looks at what is read here
+    with db.transaction("worker") as tx:
+        if not under_way.running(tx):
+            return 0
+    from common.flows import replays  # noqa: PLC0415 - it looks at what is read here, and hardly any call needs it
 
     return replays.advance()
 

@@ -13,7 +13,7 @@ from common import db, log
 from common.errors import AppError, LeaseLost
 from common.flows import fires, lease, metrics, process, ring, sweep
 from common.rules.instants import LAST_YEAR
-from common.stores import alerts, bells, counters, healers
+from common.stores import alerts, bells, counters, deliveries, healers, plans
 
 FOLDED, FOLDS = 50_000, 20  # deltas at once, and how often: readers must add up what is left
 # What the faults of a stamp say that is a day, or centuries, ahead.
@@ -90,6 +90,9 @@ def _ring() -> bool:
 
 
 def _work() -> int:
+    with db.transaction("worker") as tx:
+        if not plans.are_watched(tx):
+            return 0
     from common.flows import plan_verbs, work  # noqa: PLC0415 - most ticks come to an instance that does nothing else
 
     plan_verbs.stop_overdue()
@@ -104,6 +107,9 @@ def _watch() -> int:
 
 
 def _deliver() -> int:
+    with db.transaction("worker") as tx:
+        if not deliveries.is_needed(tx):
+            return 0
     from common.flows import deliver  # noqa: PLC0415 - as above
 
     return deliver.deliver()

@@ -73,3 +73,8 @@ def digest_above(tx: Transaction) -> int:
 def prune(tx: Transaction, *, limit: int) -> int:
     """Forget what ended long ago."""
     return tx.run("deliveries.prune", limit=limit)
+
+
+def is_needed(tx: Transaction) -> bool:
+    """Whether there may be anything to send."""
+    return bool(tx.value("deliveries.is_needed"))

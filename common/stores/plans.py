@@ -386,3 +386,8 @@ def laneless(tx: Transaction, limit: int) -> list[Stranded]:
 def stuck(tx: Transaction, *, age: timedelta, limit: int) -> list[Stuck]:
     """Running plans in which something has been ready for so long, but nobody comes."""
     return tx.all(Stuck, "plans.stuck", age=age, limit=limit)
+
+
+def are_watched(tx: Transaction) -> bool:
+    """Whether there is anything to look after: a plan that is not over, or an alert of one."""
+    return bool(tx.value("plans.are_watched"))

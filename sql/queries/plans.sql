@@ -223,3 +223,8 @@ select p.id::text, p.name, min(s.kind), extract(epoch from app_now() - max(w.sin
 having not bool_or(w.is_held) and max(w.since) < app_now() - :age::interval
  order by p.id
  limit :limit;
+
+-- name: are_watched
+-- Whether any plan is not over, or an alert says so of one that is.
+select exists (select from tidemark.plans where finished_at is null)
+    or exists (select from public.tds_alerts where alert_type = 'stage_over_slo' and not resolved);

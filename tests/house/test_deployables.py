@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import sys
 from collections.abc import Iterable
@@ -92,6 +93,26 @@ def test_the_gateway_sends_a_request_to_the_function_that_serves_it(route):
 )
 def test_what_nobody_serves_is_answered_by_the_nearest(method, path, target):
     assert gateway.target_of(method, path) == target
+
+
+@pytest.mark.parametrize("path", FUNCTIONS, ids=lambda path: path.stem)
+def test_what_is_loaded_late_is_there(path):
+    assert missing(path.read_text()) == []
+
+
+def test_what_is_loaded_late_and_is_not_there_is_seen():
+    assert missing("flows.status.queue(); flows.status.nothing(); flows.nowhere.queue()") == ["nowhere.queue", "status.nothing"]
+
+
+def missing(text: str) -> list[str]:
+    """What a deployable calls of flows that no flow has."""
+    called = {(module, function) for module, function in re.findall(r"\bflows\.(\w+)\.(\w+)", text)}
+    there = {path.stem for path in (ROOT / "common" / "flows").glob("*.py")}
+    return sorted(
+        f"{module}.{function}"
+        for module, function in called
+        if module not in there or not callable(getattr(importlib.import_module(f"common.flows.{module}"), function, None))
+    )
 
 
 @pytest.mark.parametrize("path", FUNCTIONS, ids=lambda path: path.stem)
