@@ -8,16 +8,9 @@ from datetime import timedelta
 from common import db, entities, log, settings
 from common.errors import SourceRefused, Unavailable
 from common.flows import lease, sync
+from common.rules.references import PARENTS
 from common.stores import alerts, configuration, refetches, runs, source_tokens
 
-PARENTS = {  # what a column of a record refers to
-    "customer_id": "customer",
-    "vendor_id": "vendor",
-    "item_id": "product",
-    "invoice_id": "invoice",
-    "salesorder_id": "order",
-    "pricebook_id": "price_list",
-}
 PARENTS_ASKED = 100  # for each column in one pass
 TOKEN_SECONDS = 5.0  # that a refresh may take
 

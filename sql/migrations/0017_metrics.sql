@@ -129,12 +129,6 @@ begin
     return v_odd;
 end $$;
 
-insert into tidemark.settings (key, value, value_type, description) values
-    ('alerts.queue_critical', '5000', 'integer', 'Waiting events that raise a critical alert'),
-    ('alerts.dlq_warning', '50', 'integer', 'Unresolved dead letters that raise an alert'),
-    ('alerts.dlq_critical', '100', 'integer', 'Unresolved dead letters that raise a critical alert')
-on conflict do nothing;
-
 -- How far the events have been looked at for what no foreign key holds together.
 insert into tidemark.heartbeats (function, seen_at) values ('lost_rows', '-infinity') on conflict do nothing;
 grant select (id) on public.tds_sync_logs to tidemark_worker;

@@ -23,6 +23,7 @@ NAMES = (
     "reconcile",
     "forecast",
     "retention",
+    "snapshot",
 )
 
 
@@ -32,7 +33,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="name", help=f"which to run: {', '.join(NAMES)} (all)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each contender runs, in turn (3)")
     parser.add_argument("--size", type=int, default=1_000_000, help="events kept by `growth` (1,000,000)")
-    parser.add_argument("--full", action="store_true", help="`growth` with 10,000,000 events, 1,000,000 of them waiting")
+    parser.add_argument(
+        "--full", action="store_true", help="`growth` with 10,000,000 events, 1,000,000 of them waiting; `snapshot` for ten minutes"
+    )
     given = parser.parse_args()
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")

@@ -100,7 +100,7 @@ def run(cluster: Cluster, *, rounds: int, size: int, **_: object) -> Result:
         _grow(grown, size, backlog)
         counter = iter(range(400_000_000, 500_000_000, EVENTS))
         databases = {"empty": empty, "grown": grown}
-        found = lab.alternate(rounds, {name: lambda each=each: _rate(each, next(counter)) for name, each in databases.items()})
+        found = lab.alternate(rounds, {name: lambda each=each: rate(each, next(counter)) for name, each in databases.items()})
         result.numbers = [{"what": f"apply, {name}", **numbers} for name, numbers in found.items()]
         result.goal("apply rate, times that of empty", found["grown"]["per_second"] / found["empty"]["per_second"], 0.9)
         for (path, wanted), times in zip(READ.items(), _asked(grown, READ), strict=True):
@@ -145,7 +145,7 @@ def _grow(database: Database, size: int, backlog: int) -> None:
     lab.say(f"   {size:,} events made in {time.monotonic() - began:.0f} s")
 
 
-def _rate(database: Database, first: int) -> dict[str, float]:
+def rate(database: Database, first: int) -> dict[str, float]:
     """Apply new events, which stand before the backlog by their rank, in one process for some seconds."""
     fill(database, [events.item(number) for number in range(first, first + EVENTS)])
     report = lab.workers(database.environment(FUNCTION_TIMEOUT_SECONDS=str(SECONDS)))[0]
