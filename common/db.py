@@ -6,6 +6,7 @@ Everything runs inside BEGIN..COMMIT, so it works behind a pooler in transaction
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import re
 import socket
@@ -178,6 +179,7 @@ class Pool:
         self.size = size
         self._places = threading.BoundedSemaphore(size)
         self._idle: collections.deque[Connection] = collections.deque()
+        self._is_closed = False
 
     @property
     def in_use(self) -> int:
@@ -200,7 +202,7 @@ class Pool:
             except BaseException:
                 connection.close()
                 raise
-            self._idle.append(connection)
+            self._keep(connection)
         finally:
             self._places.release()
 
@@ -235,13 +237,24 @@ class Pool:
     def put_back(self, connection: Connection | None) -> None:
         """Give back what was taken; None when it was closed."""
         if connection is not None:
-            self._idle.append(connection)
+            self._keep(connection)
         self._places.release()
+
+    def _keep(self, connection: Connection) -> None:
+        self._idle.append(connection)
+        if self._is_closed:
+            self.discard()
 
     def discard(self) -> None:
         """Close every idle connection: one dead one means a restart, so the others are dead too."""
         while self._idle:
-            self._idle.pop().close()
+            with contextlib.suppress(IndexError):  # another thread was faster
+                self._idle.pop().close()
+
+    def close(self) -> None:
+        """Close every connection, those that are out as soon as they come back."""
+        self._is_closed = True
+        self.discard()
 
 
 @functools.cache

@@ -256,3 +256,11 @@ def test_work_that_always_meets_another_transaction_is_given_up_after_three_time
 def test_an_address_is_read_from_its_url(url, where):
     found = db.Address(url)
     assert (found.user, found.password, found.host, found.port, found.database, found.socket, found.tls) == where
+
+
+def test_a_connection_that_comes_back_to_a_closed_pool_is_closed(database_url):
+    pool = db.Pool(db.Address(database_url), 2)
+    with pool.connection("select 1; commit", 5) as (connection, _):
+        pool.close()
+        assert connection.raw.fileno() != -1, "it is in use"
+    assert connection.raw.fileno() == -1

@@ -39,8 +39,8 @@ class Store:
             return self._run(statement, given)
 
     def close(self) -> None:
-        """Close the connections that nobody is using."""
-        self._pool.discard()
+        """Close the connections, those in use as soon as they are not."""
+        self._pool.close()
 
     def _run(self, statement: str, given: object) -> list[Any]:
         # One message with one quoted literal: a quarter of the round trips of BEGIN, parse, execute, COMMIT.
