@@ -43,9 +43,8 @@ def test_a_ring_that_fails_is_reported_so_that_sqs_delivers_it_again(queue_url, 
     send("products", an_item())
     sql("alter table tidemark.receipts rename to receipts_gone")
     event = _received(queue_url)
-    assert [each["itemIdentifier"] for each in handler.process(event, None)["batchItemFailures"]] == [
-        event["Records"][0]["messageId"]
-    ]
+    failed = [each["itemIdentifier"] for each in handler.process(event, None)["batchItemFailures"]]
+    assert failed == [each["messageId"] for each in event["Records"]]  # two, when a second has ended meanwhile
 
 
 def test_a_message_that_nobody_can_read_is_dropped(queue_url):
