@@ -16,13 +16,13 @@ from common.flows import (
     breakers,
     fires,
     plan_verbs,
-    process,
     quarantine,
     replays,
     ring,
     seal,
     source_healers,
     stages,
+    sweep,
     tidying,
     validation,
     watch,
@@ -55,10 +55,7 @@ COUNTED = 20_000  # events that may wait while their number is counted
 
 def expired_leases() -> int:
     """Take over receipts and leases of workers that died."""
-    swept = process.sweep(process.rules_for("heal"), limit=LIMIT)
-    if swept:
-        process.wake_when_due()
-    return swept
+    return sweep.recover("heal", LIMIT)
 
 
 def unrung_work() -> int:

@@ -38,15 +38,20 @@ class _Clock:
 clock = _Clock()
 
 
-def sweep(worker: str, limit: int = 100) -> int:
-    """Take over from workers that died, and take replays further; how many events that put back.
+def recover(worker: str, limit: int) -> int:
+    """Take over from workers that died; how many events that put back.
 
     Raises: Unavailable, when the database is, or has another schema.
     """
     swept = process.sweep(process.rules_for(worker), limit=limit)
     if swept:
         process.wake_when_due()  # what was swept waits a moment before it is tried again
-    return swept + replays.advance_and_ring()
+    return swept
+
+
+def sweep(worker: str, limit: int = 100) -> int:
+    """As `recover`, and take replays further; how many events that put back."""
+    return recover(worker, limit) + replays.advance_and_ring()
 
 
 def beside(function: str) -> int:

@@ -76,5 +76,5 @@ def prune(tx: Transaction, *, limit: int) -> int:
 
 
 def is_needed(tx: Transaction) -> bool:
-    """Whether there may be anything to send."""
+    """Whether there may be anything to send or to forget."""
     return bool(tx.value("deliveries.is_needed"))

@@ -99,6 +99,9 @@ delete from tidemark.deliveries
                order by d.ended_at limit :limit for update skip locked);
 
 -- name: is_needed
--- Whether anything is due, or an alert is open that people may have to be reminded of.
+-- Whether anything is due or old enough to be forgotten, or an alert is open that people may have to be reminded of.
 select exists (select from tidemark.deliveries where state = 'due')
-    or exists (select from public.tds_alerts where not resolved and not acknowledged and severity >= 'error');
+    or exists (select from public.tds_alerts where not resolved and not acknowledged and severity >= 'error')
+    or exists (select from tidemark.deliveries d
+                where d.state <> 'due' and d.ended_at < app_now() - make_interval(days => greatest(1, coalesce(
+                      (select (s.value #>> '{}')::integer from tidemark.settings s where s.key = 'deliveries.keep_days'), 30))));

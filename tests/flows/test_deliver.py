@@ -575,3 +575,12 @@ def test_no_secret_goes_out_or_into_the_log(sql, receiver, postbox, configured, 
 
 def test_mail_is_bounded_in_time():
     assert deliveries.LEASE.total_seconds() > mail.SECONDS + deliver.SECONDS
+
+
+def test_a_tick_forgets_what_was_told_long_ago_though_nothing_is_due(sql):
+    sql(
+        "insert into tidemark.deliveries (alert_id, channel, kind, document, state, ready_at, ended_at)"
+        " select gen_random_uuid(), 'webhook', 'opened', '{}', 'sent', null, app_now() - age from unnest('{29 days,31 days}'::interval[]) age"
+    )
+    tick.PARTS["delivered"]()
+    assert sql("select count(*), min(ended_at) > app_now() - interval '30 days' from tidemark.deliveries") == [[1, True]]
