@@ -124,6 +124,12 @@ class Suspended(Unavailable):
     """A dependency failed too often and is not called for a while."""
 
 
+class Waiting(Unavailable):
+    """What this waits for has not come yet; nothing is wrong."""
+
+    title, slug = "Not yet", "waiting"
+
+
 class Passive(Unavailable):
     """Another deployment holds the lease: this one runs no schedule and no plan, and calls nobody."""
 

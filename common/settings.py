@@ -85,6 +85,35 @@ def _secret_key(value: str) -> str:
     return value
 
 
+def _seed(value: str) -> str:
+    if value and len(value) < 32:  # noqa: PLR2004
+        message = "must have 32 characters or more"
+        raise ValueError(message)
+    return value
+
+
+def _release(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,63}", value, re.ASCII):
+        message = "must be 1 to 64 letters, digits, dots, hyphens, underscores and plus signs"
+        raise ValueError(message)
+    return value
+
+
+def _consensus(value: str) -> str:
+    mode = value.strip().upper()
+    if mode not in {"HARMONIC", "SIMPLE"}:
+        message = "must be HARMONIC or SIMPLE"
+        raise ValueError(message)
+    return mode
+
+
+def _path(value: str) -> str:
+    if not re.fullmatch(r"/[\w./~-]*", value, re.ASCII):
+        message = "must be a path such as /health/live"
+        raise ValueError(message)
+    return value
+
+
 def _queue(value: str) -> str:
     if value not in {"cloud_tasks", "sqs"}:
         message = "must be cloud_tasks or sqs"
@@ -194,6 +223,9 @@ class Settings:
     deployment: str = setting(_deployment, "default", "which deployment this is, of those that share the database; one is ACTIVE")
     secret_key: str = setting(_secret_key, None, "signs what Tidemark says to itself, such as the calls of tasks")
     secret_key_previous: str = setting(_text, "", "still accepted while SECRET_KEY is being rotated")
+    seed_secret: str = setting(_seed, "", "signs what leaves Tidemark: tokens, exports, certificates; empty: a key of SECRET_KEY")
+    seed_secret_previous: str = setting(_seed, "", "still accepted while SEED_SECRET is being rotated")
+    release: str = setting(_release, "", "which version of the code this is, such as a commit; empty: the package's own version")
     admiral_token: str = setting(_text, "", "the first owner token; make further ones with it and then unset it")
     page_token: str = setting(_page_token, "", "lets the static page read /api/status, and nothing else; empty: operators only")
     cors_origins: tuple[str, ...] = setting(
@@ -234,6 +266,31 @@ class Settings:
         _flag, "true", "false: no forecasts: of the ends of plans, of backlogs, of the day's calls, of odd hours"
     )
     hxo_quantum_hashing: bool = setting(_flag, "true", "SHA3-256 for the tree of results; false: SHA-256")
+    hxo_zero_trust: bool = setting(_flag, "true", "false: rings are let in on their caller's key alone")
+    hxo_zdu_enabled: bool = setting(_flag, "true", "false: migrations refuse to run while plans are active")
+    hxo_alir_enabled: bool = setting(_flag, "true", "false: as many lanes as plans may have, however slow they get")
+    hxo_consensus_mode: str = setting(_consensus, "HARMONIC", "HARMONIC: Truth and Autonomy must both agree; SIMPLE: Truth alone")
+    hxo_federation_timeout: timedelta = setting(_milliseconds, "5000", "milliseconds that one dependency may take to say how it is")
+    hxo_migration_timeout: timedelta = setting(_seconds, "300", "seconds that one migration may take")
+    hxo_auto_audit_after_deploy: bool = setting(_flag, "true", "false: no ARIE run after a deploy")
+    hxo_event_cache_limit: int = setting(_positive, "10000", "how many notices of the bus are kept")
+    stabilizer_enabled: bool = setting(_flag, "true", "false: what fails in a deploy makes no ticket")
+    healthcheck_path: str = setting(_path, "/health/live", "where a target is asked whether it is well, unless it says otherwise")
+    render_api_key: str = setting(_text, "", "of Render's API")
+    render_service_id: str = setting(_text, "", "the service that the target `render` stands for, srv-...")
+    render_deploy_hook: str = setting(_hook_url, "", "the deploy hook of that service")
+    render_deploy_hook_green: str = setting(_hook_url, "", "the deploy hook of the service that it is switched with")
+    render_api_url: str = setting(_origin, "", "where Render's API is instead of its own host, such as a stand-in")
+    netlify_auth_token: str = setting(_text, "", "of Netlify's API")
+    netlify_site_id: str = setting(_text, "", "the site that the target `netlify` stands for")
+    netlify_deploy_hook: str = setting(_hook_url, "", "the build hook of that site, called once its backend is live")
+    netlify_api_url: str = setting(_origin, "", "where Netlify's API is instead of its own host")
+    github_token: str = setting(_text, "", "of GitHub's API")
+    github_repository: str = setting(_text, "", "owner/name: the repository that the target `github` stands for")
+    github_api_url: str = setting(_origin, "", "where GitHub's API is instead of its own host")
+    egress_allow: tuple[str, ...] = setting(
+        _listed, "", "host:port of this machine or network that hooks may reach all the same, comma separated; for stand-ins"
+    )
     genesis_enabled: bool = setting(_flag, "true", "false: nobody outside is told of anything; what was to be told is passed over")
     alert_webhook_url: str = setting(_hook_url, "", "where alerts are posted to, signed; empty: nowhere")
     alert_webhook_secret: tuple[str, ...] = setting(
@@ -303,6 +360,14 @@ def _secrets_of(settings: Settings) -> list[str]:
     return [*signing, password, urllib.parse.unquote(password), hook.path, hook.query]
 
 
+def _secrets_of_targets(settings: Settings) -> list[str]:
+    """Of what deploys: keys, and what makes the address of a hook one that only we know."""
+    hooks = (settings.render_deploy_hook, settings.render_deploy_hook_green, settings.netlify_deploy_hook)
+    parts = [urllib.parse.urlsplit(hook) for hook in hooks]
+    keys = [settings.render_api_key, settings.netlify_auth_token, settings.github_token]
+    return [*keys, *(part.path for part in parts if part.path), *(part.query for part in parts)]
+
+
 @functools.cache
 def load() -> Settings:
     """The settings of this process, read once; their secrets are kept out of the log from here on."""
@@ -310,4 +375,5 @@ def load() -> Settings:
     secrets = [secret.rpartition(":")[2] for secret in settings.zoho_webhook_secrets]
     log.protect(settings.secret_key, settings.secret_key_previous, settings.admiral_token, *settings.task_keys, *secrets)
     log.protect(settings.zoho_client_secret, settings.zoho_refresh_token, settings.page_token)
+    log.protect(settings.seed_secret, settings.seed_secret_previous, *_secrets_of_targets(settings))
     return settings

@@ -33,6 +33,7 @@ class Report:
     shards: int = 0
     failed: int = 0
     given_back: int = 0
+    waited: int = 0
     lost: int = 0
     rang: int = 0
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from common import db, log, settings, shards
 from common.db import Transaction
-from common.errors import Broken, Passive, Replayable, Unavailable
+from common.errors import Broken, Passive, Replayable, Unavailable, Waiting
 from common.flows import chunks, stages
 from common.flows.chunks import Report
 from common.flows.lease import Watch
@@ -57,6 +57,9 @@ class LaneTurn:
             log.warning("lane.given_back", plan=self._lane.plan, stage=self._work.id, reason=error.detail, wait=0)
             self._counts.given_back += 1
             self._give_back(timedelta())
+        except Waiting as error:
+            self._counts.waited += 1
+            self._give_back(timedelta(seconds=error.retry_after_seconds))
         except Unavailable as error:
             wait = timedelta(seconds=error.retry_after_seconds) if not isinstance(error, Replayable) else SOURCE_WAIT
             log.warning(

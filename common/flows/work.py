@@ -48,7 +48,7 @@ def work(*, empty: int = 0, holder: str = "shards", beside: int = 0) -> Report:
             first.report.add(each.report)
     if first.is_passive:
         return first.report
-    first.report.rang += call_for_more(0 if first.report.chunks else empty + 1)
+    first.report.rang += call_for_more(0 if first.report.chunks or first.report.waited else empty + 1)
     seal.seal_all(until)
     return first.report
 
