@@ -3,7 +3,8 @@
     CAN: frozenset[Ability]                            what it offers beyond triggering and reading
     def check(config, reader)                          note what is wrong with a target's config (rules.plan.Reader)
     def trigger(target, wanted, key) -> Deploy | None  begin; None: it was taken, and must be looked for (`found`)
-    def found(target, wanted, key, since) -> list      the deploys that this intent began, the oldest first
+    def found(target, wanted, key, since) -> list      the deploys that this intent began, the oldest first; `since`: the
+                                                       intent, less what the clocks may differ by
     def get(target, identifier) -> Deploy              raises Unknown
     def listed(target, limit) -> list[Deploy]          the newest first
     def cancel(target, identifier)                     nothing, when it is over already
@@ -11,22 +12,27 @@
     def freeze(target), unfreeze(target)               stop, and allow again, deploys that nobody here asked for
     def is_frozen(target) -> bool
     def serving(target) -> Serving                     what the provider says is live, read now
-    def environment(target) -> Mapping[str, str]       variables that its next deploy gets
+    def address(target) -> str | None                  where it runs, as far as the provider knows
+    def environment(target) -> Mapping[str, str]       variables that its next deploy gets; a value nobody may read is empty
     def lines(target, since, until) -> list[Line]      of its log
     def measured(target, since, until) -> Mapping[str, float]     of METRICS, those it has
 
-What a provider cannot do is not in CAN, and is then not called. All of them raise Unavailable (Throttled for 429), when the
-provider is in trouble; SourceRefused, when it says no; Conflict, when something else is going on there (409).
+What a provider cannot do is not in CAN, and is then not called. All of them raise Unavailable (Throttled for 429),
+when the provider is in trouble; SourceRefused, when it says no; Conflict, when something else is going on there (409); Unknown,
+when there is no such thing (404). After Unavailable nobody knows whether something was begun: look for it with `found`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+SHORTEST_COMMIT = 7
 METRICS = ("error_rate", "latency_p95_ms", "requests", "cpu", "memory")  # shares 0..1, milliseconds, a number in the window
 
 
@@ -50,6 +56,13 @@ class State(StrEnum):
 OVER = frozenset({State.LIVE, State.SUPERSEDED, State.FAILED, State.REJECTED, State.CANCELED})
 
 
+def is_commit(one: str | None, other: str | None) -> bool:
+    """Whether these are the same commit, either of which may be abbreviated."""
+    if not one or not other or min(len(one), len(other)) < SHORTEST_COMMIT:
+        return bool(one) and one == other
+    return one.startswith(other) or other.startswith(one)
+
+
 class Ability(StrEnum):
     """What a provider may offer."""
 
@@ -59,7 +72,7 @@ class Ability(StrEnum):
     LOGS = "logs"
     METRICS = "metrics"
     ENVIRONMENT = "environment"
-    JOBS = "jobs"  # def job(target, command, key) -> str and def job_state(target, id) -> State: one-off commands
+    JOBS = "jobs"  # def job(target, command, key) -> str and def job_state(target, id) -> State (LIVE: it has succeeded)
 
 
 @dataclass(frozen=True)
@@ -113,3 +126,16 @@ class Point(NamedTuple):
     id: str  # of the provider's deploy
     commit: str | None = None
     artifact: str | None = None
+
+
+def fingerprint(environment: Mapping[str, str], key: str) -> str:
+    """What tells whether variables have changed, and nothing of their values to whoever does not have `key`."""
+    said = b"".join(
+        b"%d:%s%d:%s" % (len(n), n, len(v), v) for n, v in sorted((n.encode(), v.encode()) for n, v in environment.items())
+    )
+    return hmac.new(key.encode(), said, hashlib.sha256).hexdigest()
+
+
+def key_of(deployment: str, target: str) -> str:
+    """The mark of an intent at a provider that keeps one."""
+    return f"tidemark-{hashlib.sha256(f'{deployment}/{target}'.encode()).hexdigest()[:16]}"

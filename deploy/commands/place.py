@@ -84,7 +84,7 @@ def _shown(name: str, meta: Any, written: dict[str, str]) -> dict[str, Any]:
 
     value = os.environ.get(name) or written.get(name, "")
     source = "environment" if os.environ.get(name) else "make run" if value else "default"
-    if value and any(word in name for word in ("KEY", "TOKEN", "SECRET")):
+    if value and any(word in name for word in ("KEY", "TOKEN", "SECRET", "HOOK")):  # a hook's address is all it takes
         shown = f"sha256:{fingerprint(value)}"
     elif value:
         shown = re.sub(r"(//[^:/@]*):[^@/]*@", r"\1:***@", value)  # the password of an address

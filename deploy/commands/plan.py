@@ -103,6 +103,33 @@ def retry(plan_id: str, *, watch: Watch = False, as_json: Json = False, url: Url
     _act("retry", plan_id, Api(url, key), as_json=as_json, watch=watch)
 
 
+@plan.command()
+def abort(plan_id: str, *, as_json: Json = False, url: Url = None, key: Token = None) -> None:
+    """End a plan now; of a deploy, what it has touched is put back."""
+    with unknown(then="tidemark plan status"):
+        found = Api(url, key).call("POST", f"/api/hxo/abort/{segment(plan_id)}")
+    (write_json if as_json else write_facts)(found)
+
+
+@plan.command()
+def replay(plan_id: str, *, watch: Watch = False, as_json: Json = False, url: Url = None, key: Token = None) -> None:
+    """Begin a plan anew under a new id, as it was submitted."""
+    api = Api(url, key)
+    with unknown(then="tidemark plan status"):
+        found = api.call("POST", f"/api/hxo/replay/{segment(plan_id)}")
+    if watch:
+        _watch(api, found["plan_id"], as_json=as_json)
+    else:
+        (write_json if as_json else write_facts)(found)
+
+
+@plan.command()
+def watch(plan_id: str, *, as_json: Json = False, url: Url = None, key: Token = None) -> None:
+    """Stay until a plan is over; exit status 1 when it fails."""
+    with unknown(then="tidemark plan status"):
+        _watch(Api(url, key), plan_id, as_json=as_json)
+
+
 def _act(verb: str, plan_id: str, api: Api, *, as_json: bool, watch: bool = False) -> None:
     with unknown(then="tidemark plan status"):
         found = api.call("POST", f"/api/hxo/plan/{segment(plan_id)}/{verb}")

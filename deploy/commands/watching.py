@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 2.0  # an operator may call sixty times a minute
 LINE_SECONDS = 10.0
-GOOD = ("completed", "succeeded")
-OVER = (*GOOD, "failed", "cancelled", "aborted")
+GOOD = ("completed", "succeeded", "live")
+OVER = (*GOOD, "failed", "cancelled", "aborted", "rolled_back", "not_rolled_back")
 
 
 def watch(api: Api, path: str, bars_of: Callable[[Mapping[str, Any]], list[Bar]], *, again: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ create table if not exists tidemark.deployments (
     definition_hash text not null,             -- what an approval confirms
     strategy jsonb not null,                   -- as it was understood, defaults filled in
     gates jsonb not null,
+    background_work jsonb not null default '{}',
     plan uuid references tidemark.plans,       -- the deploy itself
     background uuid references tidemark.plans, -- what goes on beside it, and is not waited for
     rolls_back uuid references tidemark.deployments,
@@ -18,6 +19,7 @@ create table if not exists tidemark.deployments (
     requested_by text not null,
     approvals_needed integer not null default 0,
     approved_by text[] not null default '{}',
+    held_for text,                             -- what a person must decide before it goes on
     reason text,                               -- why it stands as it does, for people
     idempotency_key text,
     request_hash text,

@@ -1,0 +1,103 @@
+"""Deploys from beginning to end, for tests: against the stand-ins of the providers, worked on until they are over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from common import db, log
+from common.errors import Unavailable
+from common.flows import deployment_status, deployments, work
+from common.rules.http import Request
+from common.stores import deployments as store
+from common.stores import targets
+from deploy.local.providers import StandIn
+
+OLD, NEW = "0ld0000000000000000000000000000000000000".replace("l", "1"), "4f2a9c1e8b7d6053aa11bb22cc33dd44ee55ff66"
+PLACES = {"web": "render", "page": "netlify", "api": "github"}
+TARGETS = list(PLACES)
+WAVES = {"kind": "waves", "waves": [["web"], ["page", "api"]]}
+ROUNDS = 400
+
+
+class World:
+    """The stand-ins, targets that lead to them, and what an operator does."""
+
+    def __init__(self, providers: StandIn, sql: Callable[..., list[list[Any]]], turn_clock: Callable[[timedelta], None]) -> None:
+        self.providers = providers
+        self.sql = sql
+        self.turn_clock = turn_clock
+        for name in (*TARGETS, "green"):
+            self.put(name)
+        sql("update tidemark.settings set value = '1' where key = 'deploy.poll_seconds'")
+
+    def put(self, name: str, **config: Any) -> None:
+        """Make a place a target."""
+        found = self.providers.target(name)
+        with db.transaction("operator") as tx:
+            made = targets.add(tx, name, found["provider"], found["config"] | config, by="tests")
+            if made is None:
+                targets.change(tx, name, found["provider"], found["config"] | config, by="tests")
+
+    def start(self, *, key: str | None = None, by: str = "ann", **given: Any) -> dict[str, Any]:
+        """Begin a deploy of NEW to all three."""
+        asked = {"targets": TARGETS, "commit": NEW, "strategy": WAVES} | given
+        headers = (("idempotency-key", key),) if key else ()
+        with log.bound(operator=by):
+            status, answer = deployments.start(Request("POST", "/api/hxo/deployments", headers=headers), asked)
+        assert status == 202
+        return answer
+
+    def work(self, deployment: str, *, until: Callable[[dict[str, Any]], bool] | None = None, seconds: int = 30) -> dict[str, Any]:
+        """Work as functions do, time passing by, until the deployment is over; how it stands then."""
+        for _ in range(ROUNDS):
+            found = deployment_status.show(deployment)
+            if until(found) if until else found["ended_at"] and self.idle():
+                return found
+            work.work()
+            self.turn_clock(timedelta(seconds=seconds))
+        message = f"not over after {ROUNDS} rounds: {json.dumps(found, default=str, indent=1)}"
+        raise AssertionError(message)
+
+    def idle(self) -> bool:
+        """Whether no plan of a deploy runs but those in the background."""
+        return not self.sql(
+            """select from tidemark.plans p join tidemark.deployments d on d.plan = p.id where p.status = 'running'"""
+        )
+
+    def running(self) -> dict[str, str | None]:
+        """What really runs in each place."""
+        return {name: place.running for name, place in self.providers.places.items()}
+
+    def serve_old(self) -> None:
+        """OLD is live everywhere, as after a deploy long ago."""
+        self.providers.commit(OLD)  # Netlify builds what is newest, whatever one wants
+        for name in TARGETS:
+            self.live(name, OLD)
+        self.providers.commit(NEW)
+
+    def live(self, name: str, commit: str) -> None:
+        """Have a commit live in a place, without Tidemark."""
+        from common import targets as plugins
+        from common.rules.deploys import State, Target, Wanted
+
+        found = self.providers.target(name)
+        target = Target(name, found["provider"], found["config"])
+        provider = plugins.find(found["provider"])
+        deploy = provider.trigger(target, Wanted(commit), f"setup-{name}-{commit[:7]}")
+        for _ in range(50):
+            if provider.get(target, deploy.id).state is State.LIVE:
+                return
+        message = f"{name} does not go live"
+        raise AssertionError(message)
+
+
+def parts(deployment: str) -> dict[str, store.Part]:
+    """The targets of a deployment as rows."""
+    with db.transaction("status", read_only=True) as tx:
+        return {part.target: part for part in store.parts(tx, deployment)}
+
+
+__all__ = ["NEW", "OLD", "TARGETS", "WAVES", "Unavailable", "World", "parts"]
