@@ -6,16 +6,19 @@ import hashlib
 import hmac
 import re
 import secrets
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from typing import Any
 
-from common import db, settings
-from common.errors import Forbidden, Throttled, Unauthentic
+from common import db, log, settings
+from common.errors import AppError, Forbidden, Throttled, TokenRefused, Unauthentic
+from common.rules import capability as capabilities
 from common.rules.http import Request
-from common.stores import operators
+from common.stores import nonces, operators, refusals
 
 TOKEN = re.compile(r"ops_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
 LONGEST_LIFE = timedelta(days=90)
+CLOCK = "/tasks/tick"
 
 
 class Role(IntEnum):
@@ -77,6 +80,58 @@ def task(request: Request) -> None:
     if not any(matches):
         message = "Only tasks may call this."
         raise Unauthentic(message)
+
+
+def rung(request: Request) -> None:
+    """Let in a ring that bears a token for this function and this body, after `task`.
+
+    The clock calls tick alone, with nothing in the body: what it may do without a token is to look what is due. While
+    HXO_ZERO_TRUST is false the caller's key is enough for everything.
+    Raises: TokenRefused, after it was written down.
+    """
+    current = settings.load()
+    if not current.hxo_zero_trust or (request.path == CLOCK and not request.body):
+        return
+    offered, function = request.header(capabilities.HEADER.lower()) or "", request.path.rpartition("/")[2]
+    try:
+        capabilities.rung(offered, function, request.body, current.signing_keys, datetime.now(UTC))
+    except TokenRefused as error:
+        _write_down(request, capabilities.RING, error)
+        raise
+
+
+def capability(request: Request, act: str, subject: str | None = None) -> dict[str, Any]:
+    """The claims of the token that lets a caller do `act` here, once: as `Tidemark-Token`, or as the bearer's.
+
+    It must be meant for this deployment, by its name or by its FUNCTIONS_URL. Its nonce is spent with this call.
+    Raises: TokenRefused, after it was written down; Unavailable, when the database is: then nothing was let in.
+    """
+    current = settings.load()
+    offered = request.header(capabilities.HEADER.lower()) or _bearer(request)
+    here = {current.deployment, current.functions_url}
+    try:
+        claims = capabilities.opened(offered, current.signing_keys, here, datetime.now(UTC), action=act, subject=subject)
+        until = datetime.fromtimestamp(claims["exp"], UTC) + capabilities.SKEW
+        with db.transaction("operator") as tx:
+            is_first = nonces.spend(tx, claims["nonce"], until)
+        if not is_first:
+            raise capabilities.refused(reason="replayed", claimed=claims)
+    except TokenRefused as error:
+        _write_down(request, act, error)
+        raise
+    return claims
+
+
+def _write_down(request: Request, act: str, error: TokenRefused) -> None:
+    """Who showed a token that does not count, for what, and why not. That this fails lets nobody in."""
+    log.warning("capability.refused", act=act, path=request.path[:256], reason=error.reason, address=request.address)
+    try:
+        with db.transaction("operator") as tx:
+            refusals.add(
+                tx, who=request.address or "unknown", what=f"{act} {request.path}", why=error.reason, claimed=error.claimed
+            )
+    except AppError as failure:
+        log.error("refusal.not_written", reason=failure.detail)
 
 
 def _bearer(request: Request) -> str:

@@ -30,6 +30,7 @@ from common.errors import (
     WrongMethod,
 )
 from common.rules import cors
+from common.rules.capability import HEADER
 from common.rules.http import Answer, Request
 
 if TYPE_CHECKING:
@@ -57,9 +58,17 @@ class Route:
     """One method and path, who may use it, and what answers; `{name}` in the path is passed on by name."""
 
     def __init__(
-        self, method: str, path: str, need: Role | str, handler: Handler, *, down: Callable[[], Result] | None = None
+        self,
+        method: str,
+        path: str,
+        need: Role | str,
+        handler: Handler,
+        *,
+        down: Callable[[], Result] | None = None,
+        act: str | None = None,
     ) -> None:
         self.down = down  # what answers when the database cannot even say who calls
+        self.act = act  # what a Tidemark-Token must allow to be let in without a role: another deployment of ours calls
         self.method = method
         self.path = path
         self.need = need  # a role, "page" (a viewer or the static page), "task", or "open"
@@ -101,6 +110,9 @@ def routed(*routes: Route) -> Callable[[Request], Answer]:
         for route, match in matching:
             if route.method == request.method or (route.method == "GET" and request.method == "HEAD"):
                 check_origin(request)
+                if route.act is not None and request.header(HEADER.lower()) is not None:
+                    with log.bound(operator=f"token:{auth.capability(request, route.act)['sub']}"):
+                        return route.handler(request, **match.groupdict())
                 if isinstance(route.need, Role) or route.need == "page":
                     try:
                         name = auth.operator(request, route.need) if isinstance(route.need, Role) else auth.page(request)
@@ -112,6 +124,7 @@ def routed(*routes: Route) -> Callable[[Request], Answer]:
                         return route.handler(request, **match.groupdict())
                 if route.need == "task":
                     auth.task(request)
+                    auth.rung(request)
                     _sweep_beside(route.path)
                 return route.handler(request, **match.groupdict())
         raise WrongMethod(tuple(sorted({route.method for route, _ in matching})))

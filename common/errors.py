@@ -33,6 +33,15 @@ class Unauthentic(Refused):
     status, title, slug = 401, "Not authenticated", "not-authenticated"
 
 
+class TokenRefused(Unauthentic):
+    """A token does not count here and now."""
+
+    def __init__(self, detail: str, *, reason: str, claimed: dict[str, Any]) -> None:
+        super().__init__(detail, reason=reason)
+        self.reason = reason
+        self.claimed = claimed  # what it said, if its signature was good: for the audit, not for the answer
+
+
 class Forbidden(Refused):
     """The caller's role does not reach this far."""
 

@@ -23,6 +23,7 @@ class Misconfigured(Exception):
     """The environment does not let Tidemark start; the message lists every fault."""
 
 
+ARTIFACTS = ".tidemark/artifacts"  # below the project's own root
 _SHARED = re.compile(
     r"https://(?:[a-z0-9-]+\.)+[a-z0-9-]+(?::[0-9]{1,5})?|http://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?"
     r"|https://deploy-preview-\*--[a-z0-9-]+\.netlify\.app"
@@ -112,6 +113,14 @@ def _path(value: str) -> str:
         message = "must be a path such as /health/live"
         raise ValueError(message)
     return value
+
+
+def _artifacts(value: str) -> str:
+    found = value.strip().rstrip("/") or ARTIFACTS
+    if "://" in value and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[\w.=/-]+)?", found, re.ASCII):
+        message = "must be a directory, or s3://bucket/prefix"
+        raise ValueError(message)
+    return found
 
 
 def _queue(value: str) -> str:
@@ -274,6 +283,12 @@ class Settings:
     hxo_migration_timeout: timedelta = setting(_seconds, "300", "seconds that one migration may take")
     hxo_auto_audit_after_deploy: bool = setting(_flag, "true", "false: no ARIE run after a deploy")
     hxo_event_cache_limit: int = setting(_positive, "10000", "how many notices of the bus are kept")
+    hxo_artifacts_dir: str = setting(
+        _artifacts, ARTIFACTS, "where packs and staged files are kept: a directory, or s3://bucket/prefix"
+    )
+    hxo_source_dir: str = setting(
+        _text, "", "the directory below which files are packed and indexed; empty: the project's own root"
+    )
     stabilizer_enabled: bool = setting(_flag, "true", "false: what fails in a deploy makes no ticket")
     healthcheck_path: str = setting(_path, "/health/live", "where a target is asked whether it is well, unless it says otherwise")
     render_api_key: str = setting(_text, "", "of Render's API")
@@ -288,10 +303,14 @@ class Settings:
     github_token: str = setting(_text, "", "of GitHub's API")
     github_repository: str = setting(_text, "", "owner/name: the repository that the target `github` stands for")
     github_api_url: str = setting(_origin, "", "where GitHub's API is instead of its own host")
+    traffic_hook: str = setting(_hook_url, "", "asked to send the traffic from one target to another; empty: a person does that")
+    traffic_hook_secret: tuple[str, ...] = setting(
+        _signing_secrets, "", "what it is asked with, whsec_...; two while it is changed"
+    )
     egress_allow: tuple[str, ...] = setting(
         _listed, "", "host:port of this machine or network that hooks may reach all the same, comma separated; for stand-ins"
     )
-    genesis_enabled: bool = setting(_flag, "true", "false: nobody outside is told of anything; what was to be told is passed over")
+    genesis_enabled: bool = setting(_flag, "true", "false: nobody outside is told of anything: alerts are passed over, subscriptions wait")
     alert_webhook_url: str = setting(_hook_url, "", "where alerts are posted to, signed; empty: nowhere")
     alert_webhook_secret: tuple[str, ...] = setting(
         _signing_secrets, "", "what they are signed with, whsec_...; two, comma separated, while it is being changed"
@@ -301,20 +320,51 @@ class Settings:
     alert_email_to: tuple[str, ...] = setting(_addresses, "", "the addresses they go to, comma separated")
     db_pool: int = setting(_positive, "8", "most connections that one instance keeps")
 
+    @functools.cached_property
+    def running_release(self) -> str:
+        """Which version of the code this is; `unnamed` where neither RELEASE nor an installed package says so."""
+        if self.release:
+            return self.release
+        from importlib import metadata  # noqa: PLC0415 - 20 ms, and only where RELEASE is not set
+
+        try:
+            return metadata.version("tidemark")
+        except metadata.PackageNotFoundError:
+            return "unnamed"
+
     @property
     def task_key(self) -> str:
         """What a task caller shows to be let in: derived, so that it can be neither forgotten nor leaked apart."""
         return task_key(self.secret_key)
 
     @property
+    def environment_key(self) -> str:
+        """What the variables of targets are hashed with, so that two of them can be compared where neither may be shown."""
+        return hmac.new(self.secret_key.encode(), b"tidemark environments of targets", hashlib.sha256).hexdigest()
+
+    @property
     def task_keys(self) -> tuple[str, ...]:
         """Every task key that is accepted now."""
         return tuple(task_key(key) for key in (self.secret_key, self.secret_key_previous) if key)
+
+    @functools.cached_property
+    def signing_keys(self) -> tuple[tuple[str, bytes], ...]:
+        """What signs now, then what is still accepted: of SEED_SECRET, or of SECRET_KEY where there is none."""
+        now, before = (
+            (self.seed_secret, self.seed_secret_previous) if self.seed_secret else (self.secret_key, self.secret_key_previous)
+        )
+        return tuple(signing_key(secret) for secret in (now, before) if secret)
 
 
 def task_key(secret_key: str) -> str:
     """The task caller's key that belongs to a secret key."""
     return hmac.new(secret_key.encode(), b"tidemark task caller", hashlib.sha256).hexdigest()
+
+
+def signing_key(secret: str) -> tuple[str, bytes]:
+    """What signs with SEED_SECRET, or SECRET_KEY where there is none, and the id that it is known by."""
+    key = hmac.new(secret.encode(), b"tidemark signing key", hashlib.sha256).digest()
+    return hmac.new(key, b"tidemark key id", hashlib.sha256).hexdigest()[:12], key
 
 
 def read(environ: Mapping[str, str]) -> Settings:
@@ -344,6 +394,7 @@ def read(environ: Mapping[str, str]) -> Settings:
 def _missing_together(values: Mapping[str, Any]) -> list[str]:
     """What is not set, though something that needs it is."""
     needs = {"alert_webhook_url": ("alert_webhook_secret",), "smtp_url": ("alert_email_from", "alert_email_to")}
+    needs["traffic_hook"] = ("traffic_hook_secret",)
     return [
         f"{other.upper()} is not set, which {name.upper()} needs"
         for name, others in needs.items()
@@ -362,10 +413,25 @@ def _secrets_of(settings: Settings) -> list[str]:
 
 def _secrets_of_targets(settings: Settings) -> list[str]:
     """Of what deploys: keys, and what makes the address of a hook one that only we know."""
-    hooks = (settings.render_deploy_hook, settings.render_deploy_hook_green, settings.netlify_deploy_hook)
+    hooks = (settings.render_deploy_hook, settings.render_deploy_hook_green, settings.netlify_deploy_hook, settings.traffic_hook)
     parts = [urllib.parse.urlsplit(hook) for hook in hooks]
     keys = [settings.render_api_key, settings.netlify_auth_token, settings.github_token]
+    keys += [secret.removeprefix("whsec_") for secret in settings.traffic_hook_secret]
     return [*keys, *(part.path for part in parts if part.path), *(part.query for part in parts)]
+
+
+# Variables that rows may name, so that no row holds a secret; by what they are for.
+HOOKS = ("RENDER_DEPLOY_HOOK", "RENDER_DEPLOY_HOOK_GREEN", "NETLIFY_DEPLOY_HOOK")
+
+
+def secret(name: str) -> str:
+    """What stands in a variable of HOOKS; empty, when nothing does.
+
+    Raises: KeyError, for any other: a row cannot read the environment.
+    """
+    if name not in HOOKS:
+        raise KeyError(name)
+    return str(getattr(load(), name.lower()))
 
 
 @functools.cache

@@ -109,3 +109,22 @@ def _of_stage(stage: Mapping[str, Any]) -> Bar:
     if stage["lanes_held"]:
         said.append(f"{stage['lanes_held']} lanes at work")
     return Bar(stage["id"], done, total, ", ".join([*said, stage["status"]]), stage["finished_at"] is not None)
+
+
+STEPS = ("queued", "building", "releasing", "live", "verified", "promoted")  # of a target, as far as anybody can see them
+
+
+def of_deployment(deployment: Mapping[str, Any]) -> list[Bar]:
+    """The bars of a deployment as GET /api/hxo/deployments/{deployment} tells of it, one for each target."""
+    return [_of_target(deployment, target) for target in deployment["targets"]]
+
+
+def _of_target(deployment: Mapping[str, Any], target: Mapping[str, Any]) -> Bar:
+    reached = "promoted" if target["promoted_at"] else "verified" if target["verified_at"] else target["state"]
+    serving = (target["serving"] or {}).get("commit") or (target["serving"] or {}).get("id") or "nothing yet"
+    gates = [f"{name.partition(':')[2]} {gate['outcome']}" for name, gate in target["gates"].items() if gate["outcome"]]
+    said = [f"wave {target['wave']}: {reached}", f"serves {serving[:12]}", *gates]
+    if target["frozen"]:
+        said.append("frozen")
+    done = STEPS.index(reached) + 1 if reached in STEPS else 0
+    return Bar(str(target["name"]), done, len(STEPS), ", ".join(said), deployment["ended_at"] is not None)

@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 import typer
 
 from deploy.client import Problem, report
-from deploy.commands import dead_letters, diagnosis, events, place, plan, schedule, source, sync, webhooks
+from deploy.commands import (
+    arie,
+    dead_letters,
+    deployments,
+    diagnosis,
+    events,
+    place,
+    plan,
+    release,
+    schedule,
+    source,
+    sync,
+    tickets,
+    verify,
+    webhooks,
+)  # fmt: skip
 from deploy.commands.options import PLAIN
 
 app = typer.Typer(help="Tidemark: keeps a database in step with its source.", **PLAIN)
-for _command in (place.health, place.migrate, place.config, diagnosis.doctor):
+for _command in (place.health, place.migrate, place.config, diagnosis.doctor, verify.verify, release.drain):
     app.command()(_command)
+# What people type most stands at the top, too; hxoctl's own words all do.
+VERBS: Mapping[str, Callable[..., None]] = {
+    "submit": plan.submit, "status": plan.status, "watch": plan.watch, "abort": plan.abort, "retry": plan.retry,
+    "replay": plan.replay, "certify": verify.certify_,
+    "rollback": deployments.rollback, "compare": release.compare, "stats": release.stats,
+}  # fmt: skip
+for _name, _verb in VERBS.items():
+    app.command(name=_name)(_verb)
 for _name, _group in {
     "webhook": webhooks.webhook, "events": events.events, "queue": events.queue, "dead-letters": dead_letters.dead_letters,
-    "token": events.token, "source": source.source, "sync": sync.sync, "plan": plan.plan, "schedule": schedule.schedule,
+    "token": events.token, "source": source.source, "sync": sync.sync, "plan": plan.plan, "deploy": deployments.deploy,
+    "schedule": schedule.schedule, "arie": arie.arie, "tickets": tickets.tickets,
 }.items():  # fmt: skip
     app.add_typer(_group, name=_name)
 

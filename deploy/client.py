@@ -63,12 +63,13 @@ def variable(name: str, given: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: its status, its body, and the headers by lower-case name."""
+    """What came back: its status, its body, read as JSON where it is, and the headers by lower-case name."""
 
     status: int
     body: Any
     headers: Mapping[str, str]
     trace_id: str
+    text: str = ""
 
 
 class Api:
@@ -121,7 +122,7 @@ class Api:
         finally:
             connection.close()
         found = {name.lower(): value for name, value in answer.getheaders()}
-        return Answer(answer.status, _parsed(text), found, trace_id)
+        return Answer(answer.status, _parsed(text), found, trace_id, text.decode(errors="replace"))
 
     def _connection(self) -> http.client.HTTPConnection:
         from http.client import HTTPConnection, HTTPSConnection  # noqa: PLC0415

@@ -42,6 +42,21 @@ handle = routed(
         Role.OPERATOR,
         lambda request, alert: flows.alerts.acknowledge(alert, json_body(request)),
     ),
+    Route(
+        "POST",
+        "/api/tickets/{ticket}/acknowledge",
+        Role.OPERATOR,
+        lambda request, ticket: flows.tickets.acknowledge(ticket, json_body(request)),
+    ),
+    Route(
+        "POST",
+        "/api/tickets/{ticket}/resolve",
+        Role.OPERATOR,
+        lambda request, ticket: flows.tickets.resolve(ticket, json_body(request)),
+    ),
+    Route("POST", "/api/arie/run", Role.OWNER, lambda request: flows.arie.run(json_body(request))),
+    Route("POST", "/api/arie/scan", Role.OWNER, lambda request: flows.arie.run(json_body(request))),
+    Route("POST", "/api/arie/rollback", Role.OWNER, lambda request: flows.arie.rollback(json_body(request))),
     Route("GET", "/admin/tokens", Role.OWNER, lambda _: flows.operate.list_tokens()),
     Route("POST", "/admin/tokens", Role.OWNER, lambda request: flows.operate.create_token(json_body(request))),
     Route("DELETE", "/admin/tokens/{token}", Role.OWNER, lambda _, token: flows.operate.revoke_token(token)),
@@ -50,6 +65,7 @@ handle = routed(
     Route("GET", "/admin/config/{key}", Role.OWNER, lambda _, key: flows.configure.one(key)),
     Route("PATCH", "/admin/config/{key}", Role.OWNER, lambda request, key: flows.configure.change_one(key, json_body(request))),
     Route("POST", "/admin/lease/release", Role.OWNER, lambda _: flows.lease.release()),
+    Route("POST", "/api/system/migrate", Role.OWNER, lambda request: flows.system.migrate(json_body(request))),
 )
 
 

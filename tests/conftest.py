@@ -15,6 +15,7 @@ import pytest
 
 from common import db, lookup, settings, shards
 from common.flows import migrate, receive, ring
+from common.stores import migrations
 from deploy.local.postgres import Cluster
 from tests import kinds
 
@@ -83,7 +84,7 @@ def _execute(url: str, script: str) -> list[list[Any]]:
 
 def forget() -> None:
     """Make this process read its environment anew, as a cold start would."""
-    for cached in (settings.load, receive.secrets, receive._by_path):
+    for cached in (settings.load, receive.secrets, receive._by_path, migrations.wanted_version, migrations.known_version):
         cached.cache_clear()
     ring._rung.clear()
 
@@ -158,3 +159,12 @@ def trial(sql: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     real = lookup.find
     monkeypatch.setattr(shards.lookup, "find", lambda package, name: kinds.module() if name == "trial" else real(package, name))
     return kinds
+
+
+@pytest.fixture
+def site(configured: Callable[..., None], tmp_path: Path) -> Path:
+    """A small site below a source directory of the test's own, with an empty artifact store beside it."""
+    source = tmp_path / "source"
+    shutil.copytree(Path(__file__).parent / "shards" / "tree", source)
+    configured(HXO_SOURCE_DIR=str(source), HXO_ARTIFACTS_DIR=str(tmp_path / "artifacts"))
+    return source

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from common import settings
 from common.flows import receive
+from common.rules import capability
 from common.rules.http import Request
 from common.signatures import zoho
 
@@ -28,6 +31,12 @@ def signed(request: Request, secret: str = SECRET) -> Request:
 def send(path: str, body: Any, **options: Any) -> dict[str, Any]:
     """Receive a signed webhook; the body of its 202."""
     return receive.receive(signed(a_request(path, body, **options)))
+
+
+def a_ring(function: str, body: bytes = b"", *, secret: str = "secret-key-of-the-tests") -> dict[str, str]:
+    """The headers of a ring for `function` with `body`: the key of a task's caller, and its token."""
+    token = capability.ring(function, body, settings.signing_key(secret), now=datetime.now(UTC))
+    return {"authorization": f"Bearer {settings.task_key(secret)}", capability.HEADER.lower(): token}
 
 
 def an_item(item_id: str = "1", at: str = "2026-06-09T09:45:44-0400", **fields: Any) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from common import db, log
-from common.errors import Unavailable
+from common import targets as plugins
 from common.flows import deployment_status, deployments, work
+from common.outgoing import calls
+from common.rules.deploys import State, Target, Wanted
 from common.rules.http import Request
 from common.stores import deployments as store
 from common.stores import targets
@@ -80,9 +83,6 @@ class World:
 
     def live(self, name: str, commit: str) -> None:
         """Have a commit live in a place, without Tidemark."""
-        from common import targets as plugins
-        from common.rules.deploys import State, Target, Wanted
-
         found = self.providers.target(name)
         target = Target(name, found["provider"], found["config"])
         provider = plugins.find(found["provider"])
@@ -94,10 +94,29 @@ class World:
         raise AssertionError(message)
 
 
+@contextmanager
+def opened(sql: Any, configured: Callable[..., None], turn_clock: Any, **variables: str) -> Iterator[World]:
+    """The stand-ins with OLD live in three places, and our settings leading there; no hooks unless they are given."""
+    with StandIn() as providers:
+        found = {name: value for name, value in providers.environment().items() if "HOOK" not in name}
+        configured(**found | {"HXO_AUTO_AUDIT_AFTER_DEPLOY": "false"} | variables)
+        made = World(providers, sql, turn_clock)
+        made.serve_old()
+        yield made
+        calls.close()
+
+
 def parts(deployment: str) -> dict[str, store.Part]:
     """The targets of a deployment as rows."""
     with db.transaction("status", read_only=True) as tx:
         return {part.target: part for part in store.parts(tx, deployment)}
 
 
-__all__ = ["NEW", "OLD", "TARGETS", "WAVES", "Unavailable", "World", "parts"]
+def triggered(world: World, before: Mapping[str, int]) -> dict[str, int]:
+    """How many deploys were begun in each place since."""
+    return {name: world.providers.triggers(name) - count for name, count in before.items()}
+
+
+def triggers(world: World, names: Sequence[str] = TARGETS) -> dict[str, int]:
+    """How many deploys were begun in each place."""
+    return {name: world.providers.triggers(name) for name in names}

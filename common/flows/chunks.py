@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
-from common import shards
+from common import settings, shards
 from common.db import Transaction
 from common.errors import AppError, Conflict, Invalid
 from common.rules import backoff, merkle
@@ -19,7 +20,6 @@ from common.stores.plans import Work
 from common.stores.shard_failures import Taken
 
 LEASE = timedelta(seconds=30)
-MOST_ATTEMPTS = 3
 BASE, LONGEST = timedelta(seconds=1), timedelta(seconds=60)
 MESSAGE = 2000
 
@@ -47,6 +47,8 @@ def context(held: Lane | Taken, work_: Work, until: float, holder: str, beat: Ca
     """What a chunk of `held` is run with; `beat` keeps its lease."""
     stage = rules.Stage(held.plan, held.stage, work_.id, work_.kind, work_.config, work_.shards)
     lapses, checkpoint = (held.lapses, held.checkpoint) if isinstance(held, Lane) else (0, None)
+    if work_.seconds_left is not None:
+        until = min(until, time.monotonic() + work_.seconds_left)
     return Context(
         stage=stage,
         hash=merkle.hasher(work_.hash),
@@ -55,6 +57,8 @@ def context(held: Lane | Taken, work_: Work, until: float, holder: str, beat: Ca
         checkpoint=checkpoint,
         beat=beat,
         holder=holder,
+        piece=held.piece if isinstance(held, Taken) else None,
+        factor=settings.load().hxo_autosplit_factor,
     )
 
 

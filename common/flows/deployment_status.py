@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from common import db
 from common.errors import Invalid, Unknown
 from common.flows import rollbacks
 from common.flows.status import id_of
+from common.rules import strategies
 from common.rules.http import Request
 from common.stores import deployments
 from common.stores.deployments import Deployment, Part
@@ -57,7 +59,7 @@ def told(found: Deployment) -> dict[str, Any]:
         "plan_id": found.plan,
         "background_plan_id": found.background,
         "strategy": found.strategy,
-        "gates": found.gates,
+        "gates": [asdict(strategies.gate(gate)) for gate in found.gates],
         "definition_hash": found.definition_hash,
         "requested_by": found.requested_by,
         "approvals_needed": found.approvals_needed,

@@ -9,6 +9,7 @@ from typing import Any
 
 from common import db, log, settings
 from common.errors import AppError, Unavailable
+from common.flows import stabilization
 from common.flows.auto_healing import RECOVERED
 from common.flows.healers import HEALERS
 from common.flows.process import SHARE
@@ -49,11 +50,13 @@ def heal(seconds: float | None = None) -> dict[str, Any]:
 
 
 def _healed(name: str, healer: Callable[[], int]) -> tuple[int, str | None]:
-    """How much a healer healed, or why it failed."""
+    """How much a healer healed, or why it failed; a bug in one is a ticket, and does not keep the others from healing."""
     try:
-        return healer(), None
+        with stabilization.boundary("system.heal", f"The healer {name} broke", passing=AppError) as outcome:
+            return healer(), None
     except AppError as error:
         return 0, error.detail
-    except Exception as error:  # noqa: BLE001 - a bug in one must not keep the others from healing
+    except Exception as error:  # noqa: BLE001 - no ticket is wanted, and the others have their turn all the same
         log.error("healer.broke", healer=name, error=type(error).__name__, detail=str(error)[:500])
         return 0, type(error).__name__
+    return 0, type(outcome.error).__name__

@@ -15,11 +15,12 @@ from typing import Any
 from common import db, log, settings, shards
 from common.db import Transaction
 from common.errors import Broken, Passive, Replayable, Unavailable, Waiting
-from common.flows import chunks, stages
+from common.flows import chunks, pacing, splitting, stabilization, stages
 from common.flows.chunks import Report
 from common.flows.lease import Watch
 from common.rules import merkle
 from common.rules import shard as rules
+from common.rules.autotune import Window
 from common.rules.shard import Failure, Lost, Ran
 from common.stores import lanes, plans, shard_failures
 from common.stores.lanes import Lane, Place
@@ -27,6 +28,7 @@ from common.stores.plans import Work
 
 MOST_LAPSES = 3  # workers that may die at a shard before it is the shard's fault
 SOURCE_WAIT = timedelta(seconds=5)
+BEAT_SECONDS = 5.0  # while a chunk is done shard by shard
 
 
 class LaneTurn:
@@ -42,6 +44,9 @@ class LaneTurn:
         self._work = work_
         self._context = chunks.context(lane, work_, until, holder, self._beat)
         self._size = work_.chunk
+        self._window = Window.of(work_.took)
+        self._was_split = 0
+        self._can_be_split = splitting.can_be(work_)
         self._started = time.monotonic()
 
     def go(self) -> None:
@@ -67,9 +72,7 @@ class LaneTurn:
             )
             self._counts.given_back += 1
             self._give_back(wait)
-        if self._size != self._work.chunk and not self._work.is_open_ended:
-            with db.transaction("worker") as tx:
-                plans.learn(tx, self._lane.plan, self._lane.stage, self._size)
+        pacing.learned(self._lane.plan, self._lane.stage, self._work, self._window, size=self._size, was_split=self._was_split)
 
     def _give_back(self, wait: timedelta) -> None:
         with db.transaction("worker") as tx:
@@ -91,12 +94,17 @@ class LaneTurn:
             return self._report(span, self._failed(span, Failure("crashed", message)), 0.0)
         started = time.monotonic()
         try:
+            if self._is_to_be_split(span):
+                self._was_split += 1
+                return self._report(span, self._failed(span, Failure(rules.SLOW, "shards of this stage take too long")), 0.0)
             ran = chunks.run(self._work, span, self._context)
             took = time.monotonic() - started
             if len(ran.leaves) != len(span):
                 message = f"{self._work.kind} answered with {len(ran.leaves)} leaves for {len(span)} shards"
                 raise Broken(message)  # noqa: TRY301 - a bug of the kind, recorded as its failure
-            if len(span) == 1 and took > self._work.shard_timeout.total_seconds():
+            if took > self._work.shard_timeout.total_seconds():
+                if len(span) > 1:  # nobody knows which of them it was, and nothing of it is written yet
+                    return self._one_by_one(span)
                 ran = self._failed(span, Failure("timeout", f"it took {took:.1f} s"))
             return self._report(span, ran, took)
         except (Lost, Unavailable):
@@ -109,15 +117,28 @@ class LaneTurn:
             )
             return self._report(span, self._failed(span, chunks.failure_of(error), error), time.monotonic() - started)
 
+    def _is_to_be_split(self, span: range) -> bool:
+        """Whether shards take so long that this one is better done in pieces, by several workers at once."""
+        if len(span) > 1 or not self._can_be_split or self._window.p95 <= settings.load().hxo_autosplit_p95_ms.total_seconds():
+            return False
+        return splitting.pieces(self._work, span.start, self._context) is not None
+
     def _one_by_one(self, span: range) -> Place | None:
-        """A chunk that failed as a whole, shard by shard, so that only those fail that must; reported as one."""
+        """A chunk that failed as a whole, or took too long, shard by shard, so that only those fail that must; reported as one."""
         leaves: list[bytes] = []
         failures: dict[int, Failure] = {}
         effects: list[Callable[[Transaction], Any]] = []
         started = time.monotonic()
+        beaten = started
         for shard in span:
+            begun = time.monotonic()
+            if begun - beaten > BEAT_SECONDS:
+                self._beat()
+                beaten = begun
             try:
                 ran = chunks.run(self._work, range(shard, shard + 1), self._context)
+                if time.monotonic() - begun > self._work.shard_timeout.total_seconds():
+                    ran = self._failed(range(shard, shard + 1), Failure("timeout", f"it took {time.monotonic() - begun:.1f} s"))
                 leaves += ran.leaves
                 failures |= ran.failures
                 effects += [ran.effect] if ran.effect else []
@@ -144,8 +165,10 @@ class LaneTurn:
     def _report(self, span: range, ran: Ran, took: float) -> Place | None:
         current = settings.load()
         if took and not self._work.is_open_ended:
+            self._window.add(len(span), took)
             self._size = rules.next_chunk(
-                len(span), took, longest=current.hxo_autosplit_p95_ms, factor=current.hxo_autosplit_factor
+                len(span), took, longest=current.hxo_autosplit_p95_ms, factor=current.hxo_autosplit_factor,
+                slowest=self._window.p95,
             )  # fmt: skip
         # Nobody else may begin with an open-ended stage before its first shard has said that there are more.
         is_lead = self._work.is_open_ended and not span.start
@@ -175,7 +198,8 @@ class LaneTurn:
         leaves = b"".join(ran.leaves)
         plans.record(tx, lane.plan, lane.stage, lo=span.start, hi=span.stop, digests=leaves, peaks=peaks)
         if ran.failures:
-            shard_failures.add(tx, lane.plan, lane.stage, ran.failures, chunks.wait_after(1))
+            wait = chunks.wait_after(1)
+            shard_failures.add(tx, lane.plan, lane.stage, ran.failures, wait, can_be_split=self._can_be_split)
         if work_.is_open_ended:
             more = ran.more is not False
             place = lanes.extend(tx, lane, span.start, more=more, next_=next_, lease=chunks.LEASE) or Place(
@@ -184,4 +208,5 @@ class LaneTurn:
         opened = stages.settle(tx, lane.plan, lane.stage) if place.busy >= place.hi and place.done == place.hi else 0
         if ran.failures:
             stages.check_failures(tx, lane.plan, lane.stage)
+            stabilization.of_shards(tx, lane.plan, work_, ran.failures)
         return place, opened

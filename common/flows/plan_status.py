@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from common import db, settings
 from common.errors import Unknown
 from common.flows.status import id_of
+from common.rules import progress_forecast
+from common.rules.links import ORIGINAL, Status
 from common.rules.progress import Stage, Whole, whole
-from common.stores import plans, shard_failures
+from common.stores import certificates, links, plans, progress_samples, shard_failures
 
 SHOWN = 50
+MOST_ALIVE = 200
+UNLISTED = {"stages", "merkle_seed", "hash", "truth_certified", "eta_low_seconds", "eta_high_seconds"}  # where plans are many
 FAILURES_SHOWN = 100
 
 
@@ -27,12 +31,13 @@ class Shown:
                     if row.status == "waiting" or not row.is_open_ended
                     else (row.shards if row.finished_at else None),
                     released=row.released,
-                    left=row.left if row.status == "open" else (0 if row.finished_at else None),
+                    left=row.left if row.status == "open" or row.finished_at else None,
                     running=row.running,
                     retry=row.retry,
                     dead=row.dead,
                     opened_at=row.opened_at,
                     finished_at=row.finished_at,
+                    split=row.split,
                 )
                 for row in rows
             ],
@@ -58,10 +63,39 @@ def shown(plan: str) -> Shown:
     return Shown(rows)
 
 
-def _told(found: Shown) -> dict[str, Any]:
+class Ending(NamedTuple):
+    """When a plan will be over, as far as that can be told; the interval holds nine times in ten."""
+
+    eta_seconds: float | None = None
+    eta_low_seconds: float | None = None
+    eta_high_seconds: float | None = None
+
+
+def ending(tx: db.Transaction, found: Shown) -> Ending:
+    """The forecast of a plan: of its last hour, once there is enough of it; before that, of its average rate."""
+    average = _average(found)
+    if average.eta_seconds is None:
+        return average
+    samples = progress_samples.of_plan(tx, found.plan.plan)
+    if len(samples) < progress_forecast.FEWEST:
+        return average
+    forecast = progress_forecast.forecast(samples, (found.whole.pending or 0) + found.whole.running)
+    return Ending() if forecast is None else Ending(*forecast)
+
+
+def _average(found: Shown) -> Ending:
+    is_ending = found.plan.plan_status == "running" and settings.load().hxo_predictive_mode
+    return Ending(found.whole.eta_seconds) if is_ending else Ending()
+
+
+def exists(tx: db.Transaction, plan: str) -> bool:
+    """Whether there is such a plan."""
+    return plans.definition(tx, plan) is not None
+
+
+def _told(found: Shown, ends: Ending) -> dict[str, Any]:
     plan, done = found.plan, found.whole
     opened = [row.opened_at for row in found.stages if row.opened_at]
-    is_ending = plan.plan_status == "running" and settings.load().hxo_predictive_mode
     return {
         "plan_id": plan.plan,
         "plan_name": plan.name,
@@ -81,11 +115,10 @@ def _told(found: Shown) -> dict[str, Any]:
         "failed_shards": done.failed,
         "progress": done.share,
         "shards_per_second": done.rate,
-        "eta_seconds": done.eta_seconds if is_ending else None,
+        **ends._asdict(),
         "merkle_root": plan.plan_root,
         "merkle_seed": plan.seed,
         "hash": plan.hash,
-        "truth_certified": False,
         "undoes": plan.undoes,
         "stages": [
             {
@@ -96,13 +129,16 @@ def _told(found: Shown) -> dict[str, Any]:
                 "total_shards": row.shards,
                 "done_shards": each.done,
                 "running_shards": row.running,
-                "failed_shards": row.retry + row.dead,
+                "failed_shards": row.retry - row.split + row.dead,
                 "healed_shards": row.healed,
                 "lanes": row.lanes,
                 "lanes_held": row.held,
+                "pieces": row.pieces,
                 "chunk": row.chunk,
                 "opened_at": row.opened_at,
                 "finished_at": row.finished_at,
+                "deadline_at": row.stage_deadline_at,
+                "reason": row.stage_reason,
                 "is_over_slo": row.opened_at is not None and (row.finished_at or row.now) - row.opened_at > row.slo,
                 "merkle_root": row.root,
             }
@@ -113,17 +149,33 @@ def _told(found: Shown) -> dict[str, Any]:
 
 def status(identifier: str) -> dict[str, Any]:
     """One plan: how far it is, what failed, when it will be over."""
-    return _told(shown(str(id_of(identifier))))
+    plan = str(id_of(identifier))
+    return _forecast(shown(plan)) | _certified(plan)
 
 
 def report(identifier: str) -> dict[str, Any]:
     """One plan with its failures; final when it is over."""
     plan = str(id_of(identifier))
-    found = _told(shown(plan))
+    found = _forecast(shown(plan)) | _certified(plan, is_whole=True)
     with db.transaction("status", read_only=True) as tx:
         failures = shard_failures.listed(tx, plan, FAILURES_SHOWN)
     kind = "final" if found["finished_at"] else "interim"
     return found | {"report_type": kind, "failures": [failure._asdict() for failure in failures]}
+
+
+def _forecast(found: Shown) -> dict[str, Any]:
+    with db.transaction("status", read_only=True) as tx:
+        return _told(found, ending(tx, found))
+
+
+def _certified(plan: str, *, is_whole: bool = False) -> dict[str, Any]:
+    """Whether a signed certificate says what the plan's root is now; with it, if the whole is wanted."""
+    with db.transaction("status", read_only=True) as tx:
+        found = certificates.newest(tx, plan)
+    told: dict[str, Any] = {"truth_certified": found is not None and found.counts}
+    if is_whole:
+        told["certificate"] = found.told()["certificate"] if found else None
+    return told
 
 
 def unfinished(tx: db.Transaction, *, limit: int) -> dict[str, Shown]:
@@ -142,6 +194,7 @@ def overview() -> dict[str, Any]:
     """All plans that are not over, and the newest of those that are."""
     with db.transaction("status", read_only=True) as tx:
         newest, alive = _by_plan(plans.progress(tx, limit=SHOWN)), unfinished(tx, limit=SHOWN)
+        engine_health = links.shown(tx)
     every = list((newest | alive).values())
     active = [each for each in every if each.plan.plan_finished_at is None]
     return {
@@ -150,8 +203,6 @@ def overview() -> dict[str, Any]:
         "total_shards_pending": sum(each.whole.pending or 0 for each in active),
         "total_shards_running": sum(each.whole.running for each in active),
         "total_shards_complete": sum(each.whole.done for each in active),
-        "plans": [
-            {key: value for key, value in _told(each).items() if key not in {"stages", "merkle_seed", "hash", "truth_certified"}}
-            for each in every
-        ],
+        "engine_health": {name: engine_health.get(name, Status.UNKNOWN) for name in ORIGINAL},
+        "plans": [{key: value for key, value in _told(each, _average(each)).items() if key not in UNLISTED} for each in every],
     }

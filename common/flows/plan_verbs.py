@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from common import db, log
 from common.errors import Conflict, Unknown
-from common.flows import seal, stages, work
-from common.flows.plans import check_enabled
+from common.flows import rollbacks, seal, stages, time_limits, work
+from common.flows.plans import audit, check_enabled
+from common.flows.plans import timebox as plan_timebox
 from common.flows.status import id_of
-from common.rules import plan as rules
 from common.rules import shard as shard_rules
 from common.stores import alerts, lanes, plans, runs, shard_failures
 
@@ -44,7 +43,9 @@ def act(verb: str, identifier: str) -> dict[str, Any]:
             may = ", ".join(sorted(allowed)) or "nothing"
             message = f"The plan is {locked.status}; what can be done to it: {may}."
             raise Conflict(message, allowed=sorted(allowed))
+        rollbacks.check_verb(tx, plan, verb)
         target = allowed[verb]
+        audit(tx, f"plan.{verb}", plan)
         if target in ("cancelled", "aborted"):
             stop(tx, plan, target, f"by {actor}")
         else:
@@ -72,7 +73,7 @@ def _go_on(tx: db.Transaction, locked: plans.Locked, verb: str, target: str) -> 
     timebox = None
     if verb == "retry":
         constraints = locked.definition.get("constraints") or {}
-        timebox = timedelta(milliseconds=constraints.get("timebox_ms", rules.TIMEBOX_MS))
+        timebox = plan_timebox(constraints)
         shard_failures.revive(tx, locked.id)
         lanes.cut_again(tx, locked.id)
         plans.reopen(tx, locked.id)
@@ -95,16 +96,18 @@ def stop(tx: db.Transaction, plan: str, status_: str, reason: str) -> None:
 
 
 def stop_overdue(limit: int = 20) -> int:
-    """End the plans whose timebox is over, and the stages whose last worker died before it could; how many."""
+    """End the plans and stages whose time is over, and the stages whose last worker died before it could; how many."""
     with db.transaction("worker") as tx:
         overdue = plans.overdue(tx, limit)
+        late = plans.overdue_stages(tx, limit)
         stranded = plans.stranded(tx, limit)
     for plan in overdue:
         db.replayed(functools.partial(_stop_if_overdue, plan), "worker")
+    stopped = sum(time_limits.expire(plan, no) for plan, no in late)
     for plan, no in stranded:
         with db.transaction("worker") as tx:
             stages.settle(tx, plan, no)
-    return len(overdue) + len(stranded)
+    return len(overdue) + stopped + len(stranded)
 
 
 def _stop_if_overdue(plan: str, tx: db.Transaction) -> None:

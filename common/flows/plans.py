@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from secrets import token_hex
 from typing import Any
 
 from common import db, encoding, log, settings, shards
 from common.errors import Conflict, Invalid, Refused, Unavailable, Unknown
-from common.flows import plan_status, stages, work
+from common.flows import cutting, plan_status, stages, work
 from common.flows.status import id_of
 from common.rules import plan as rules
 from common.rules.http import Request
-from common.stores import plans
+from common.stores import notices, plans
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -26,11 +28,14 @@ def submit(request: Request, given: dict[str, Any]) -> tuple[int, dict[str, Any]
     Raises: Invalid, with a pointer to each fault; Refused for a key that cannot be one; Unavailable while HXO_ENABLED is false.
     """
     check_enabled()
-    key = _key(request)
+    key = idempotency_key(request, "plan")
     hashed = hashlib.sha256(encoding.canonical(given)).hexdigest()
     draft = drafted(given, submitted_by=str(log.field("operator")), key=key, request_hash=hashed)
+    draft = replace(draft, causation_id=_causation_id(request))
     with db.transaction("worker") as tx:
         plan = plans.add(tx, draft)
+        if plan:
+            audit(tx, "plan.submit", plan, causation_id=draft.causation_id)
         opened = stages.open_next(tx, plan) if plan else 0
         former = plans.by_key(tx, key) if plan is None and key else None
     if former is not None:
@@ -75,14 +80,27 @@ def check_enabled() -> None:
         raise Unavailable(message, retry_after_seconds=300, reason="disabled")
 
 
-def _key(request: Request) -> str | None:
+def idempotency_key(request: Request, what: str) -> str | None:
+    """The caller's key for `what` it asks for, if it sent one. Raises: Refused, for one that cannot be a key."""
     key = request.header("idempotency-key")
     if key is None or key == "":
         return None
     if not KEY.fullmatch(key.strip('"')):
         message = "An Idempotency-Key has 1 to 255 visible ASCII characters."
         raise Refused(message)
-    return f"plan:{key}"
+    return f"{what}:{key}"
+
+
+def _causation_id(request: Request) -> str | None:
+    """The notice that made its receiver ask for this. Raises: Unknown, for what is no id."""
+    given = request.header("causation-id")
+    return str(id_of(given)) if given else None
+
+
+def audit(tx: db.Transaction, action: str, plan: str, *, causation_id: str | None = None) -> None:
+    """Tell hxo.audit what somebody does to a plan."""
+    told = {"action": action, "actor": str(log.field("operator")), "plan_id": plan}
+    notices.add(tx, "hxo.audit", told, source="operator", kind="audit", correlation_id=plan, causation_id=causation_id)
 
 
 def drafted(
@@ -108,7 +126,7 @@ def drafted(
         name=asked.name,
         priority=asked.priority,
         definition=given,
-        stages=_counted(asked, is_ours=is_ours),
+        stages=_counted(asked, is_ours=is_ours, is_undoing=undoes is not None),
         max_concurrency=asked.max_concurrency,
         shard_timeout=timedelta(milliseconds=asked.shard_timeout_ms),
         retry_budget=asked.retry_budget,
@@ -122,20 +140,30 @@ def drafted(
     )
 
 
+def timebox(constraints: Mapping[str, Any]) -> timedelta:
+    """How long a plan with these constraints may take."""
+    return timedelta(milliseconds=constraints.get("timebox_ms", rules.TIMEBOX_MS))
+
+
 def _milliseconds(duration: timedelta) -> int:
     return int(duration.total_seconds() * 1000)
 
 
-def _counted(asked: rules.Asked, *, is_ours: bool) -> list[dict[str, Any]]:
+def _counted(asked: rules.Asked, *, is_ours: bool, is_undoing: bool) -> list[dict[str, Any]]:
     """The stages with the shards that their kinds say they have."""
     reader = rules.Reader()
     found = []
     total = 0
     for no, step in enumerate(asked.steps):
         count: int | None = None
+        config = step.config
         try:
             kind = shards.find(step.kind)
-            count = kind.plan(step.config)
+            config = cutting.config(step, kind, f"/stages/{no}", reader)
+            has_parts = getattr(kind, "IN_PARTS", False)
+            # What is taken back are the parts of the plan that did it, whatever there would be to do now.
+            count = None if is_undoing and has_parts else kind.plan(config)
+            cutting.check_scheduler(step, count, has_parts, f"/stages/{no}", reader)
             if getattr(kind, "IS_OURS", False) and not is_ours:
                 reader.fault(
                     f"/stages/{no}/kind", "is a part of something larger, such as a sync, and cannot be submitted by itself"
@@ -161,10 +189,12 @@ def _counted(asked: rules.Asked, *, is_ours: bool) -> list[dict[str, Any]]:
                 "no": no,
                 "id": step.id,
                 "kind": step.kind,
-                "config": step.config,
+                "config": config,
+                "scheduler": step.scheduler,
                 "needs": list(step.needs),
                 "concurrency": min(step.concurrency, asked.max_concurrency),
                 "slo_seconds": step.slo_ms / 1000,
+                "timebox_seconds": step.timebox_ms / 1000 if step.timebox_ms else None,
                 "shards": count,
                 "waves": step.waves,
                 "ranges": step.ranges,
@@ -213,11 +243,16 @@ def rollback(identifier: str) -> tuple[int, dict[str, Any]]:
     if superseded:
         message = "A later plan of this name has succeeded: rolling this one back would undo half of that."
         raise Conflict(message)
-    final = [stage["kind"] for stage in found.definition["stages"] if not hasattr(shards.find(stage["kind"]), "undo")]
+    final = [stage["kind"] for stage in found.definition["stages"] if not _is_undoable(stage)]
     if final:
         message = f"What {', '.join(sorted(set(final)))} did cannot be taken back."
         raise Conflict(message)
     return _begun(drafted(_reversed(found.definition), submitted_by=str(log.field("operator")), undoes=plan))
+
+
+def _is_undoable(stage: dict[str, Any]) -> bool:
+    kind = shards.find(stage["kind"])
+    return hasattr(kind, "undo") and (not hasattr(kind, "undoable") or bool(kind.undoable(stage.get("config") or {})))
 
 
 def _reversed(definition: dict[str, Any]) -> dict[str, Any]:
@@ -225,7 +260,15 @@ def _reversed(definition: dict[str, Any]) -> dict[str, Any]:
     waiting = {
         stage["id"]: [other["id"] for other in stages_ if stage["id"] in (other.get("dependencies") or [])] for stage in stages_
     }
-    return definition | {"stages": [stage | {"dependencies": waiting[stage["id"]]} for stage in reversed(stages_)]}
+    # Whoever takes back goes through the parts as they were numbered when they were done.
+    cut = ("waves", "ranges", "scheduler")
+    kept = {
+        stage["id"]: {key: value for key, value in stage.items() if key not in cut}
+        if getattr(shards.find(stage["kind"]), "IN_PARTS", False)
+        else stage
+        for stage in stages_
+    }
+    return definition | {"stages": [kept[stage["id"]] | {"dependencies": waiting[stage["id"]]} for stage in reversed(stages_)]}
 
 
 def _begun(draft: plans.Draft) -> tuple[int, dict[str, Any]]:
@@ -236,6 +279,7 @@ def _begun(draft: plans.Draft) -> tuple[int, dict[str, Any]]:
                 message = "Another plan takes this one back already, or has done so."
                 raise Conflict(message)
         plan = str(plans.add(tx, draft))
+        audit(tx, "plan.rollback" if draft.undoes else "plan.replay", plan)
         opened = stages.open_next(tx, plan)
     work.call_for_more(most=min(opened, work.FIRST_RINGS))
     return 202, _submitted(plan)

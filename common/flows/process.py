@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from common import db, encoding, entities, log, settings
 from common.db import Transaction
 from common.errors import AppError, Broken, Conflict, Invalid, Replayable, Unavailable
-from common.flows import migrate, ring
+from common.flows import migrate, presence, ring
 from common.rules import backoff
 from common.rules.batch import Candidate, Choice, newest
 from common.rules.entity import Entity
-from common.stores import bells, configuration, inbox, queue, records, schema_versions
+from common.stores import bells, configuration, drains, inbox, queue, records, schema_versions
 from common.stores import replays as under_way
 from common.stores.inbox import Claimed
 from common.stores.queue import Failure, Lease, Outcome
@@ -73,6 +73,7 @@ class Rules:
     longest: timedelta
     lease: timedelta
     worker: str
+    is_drained: bool  # this release takes nothing any more
 
     def wait(self, attempt: int) -> timedelta:
         """How long after failed attempt number `attempt` the next one is due."""
@@ -86,7 +87,10 @@ def process(worker: str = "process") -> Report:
     """
     report = Report()
     until = time.monotonic() + settings.load().function_timeout_seconds.total_seconds() * SHARE
+    presence.check()
     rules = rules_for(worker)
+    if rules.is_drained:
+        return report
     report.swept = sweep(rules)
     silenced = False
     while time.monotonic() < until:
@@ -146,10 +150,13 @@ def rules_for(worker: str) -> Rules:
 
     Raises: Unavailable, when the schema is older than this code: events must not fail, and be spent, for that.
     """
+    current = settings.load()
     with db.transaction("worker") as tx:
         values = configuration.all_values(tx)
         version = schema_versions.newest(tx)
-    if version is None or version < migrate.wanted_version():
+        is_ready = version is not None and version >= migrate.wanted_version()
+        is_drained = is_ready and drains.is_draining(tx, current.deployment, current.running_release)
+    if not is_ready:
         message = f"The schema is at {version}, this code needs {migrate.wanted_version()}: run the migrations."
         raise Unavailable(message)
     return Rules(
@@ -159,6 +166,7 @@ def rules_for(worker: str) -> Rules:
         longest=timedelta(milliseconds=values["retry_backoff_max_ms"]),
         lease=timedelta(seconds=values["lock_timeout_seconds"]),
         worker=worker,
+        is_drained=is_drained,
     )
 
 

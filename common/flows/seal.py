@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from common import db
-from common.rules import merkle
-from common.stores import plans
+from common.rules import merkle, proofs
+from common.stores import leaves, plans
 
 MOST = 10
 PAGE = 2000
@@ -27,9 +27,9 @@ def seal(plan: str) -> bool:
         return False
     hash_ = merkle.hasher(stages[0].hash)
     roots = [stage_root(plan, stage) for stage in stages]
-    leaves = [merkle.leaf(hash_, bytes.fromhex(stages[0].seed)), *(merkle.leaf(hash_, root) for root in roots)]
+    whole = proofs.plan_root(hash_, stages[0].seed, roots)
     with db.transaction("worker") as tx:
-        if not plans.seal(tx, plan, merkle.root(hash_, leaves), stages[0].finished_at):
+        if not plans.seal(tx, plan, whole, stages[0].finished_at):
             return False
         for stage, root in zip(stages, roots, strict=True):
             plans.seal_stage(tx, plan, stage.no, root)
@@ -55,9 +55,9 @@ def stage_root(plan: str, stage: plans.Sealed) -> bytes:
 
 
 def _repeaked(tx: db.Transaction, plan: str, stage: plans.Sealed, chunk: plans.Chunk) -> bytes:
-    """The peaks of a chunk in which failed shards went well later."""
-    said = chunk.digests or b""
-    digests = [said[at : at + merkle.SIZE] for at in range(0, len(said), merkle.SIZE)]
-    for shard, digest in plans.healed(tx, plan, stage.no, chunk.lo, chunk.hi).items():
-        digests[shard - chunk.lo] = digest
-    return merkle.peaks(merkle.hasher(stage.hash), chunk.lo, digests)
+    """The peaks of a chunk in which failed shards went well later; kept, so that an altered leaf of it can be named."""
+    others = plans.healed(tx, plan, stage.no, chunk.lo, chunk.hi)
+    digests = proofs.replaced(chunk.digests or b"", chunk.lo, others)
+    peaks = merkle.peaks(merkle.hasher(stage.hash), chunk.lo, proofs.cut(digests))
+    leaves.keep_healed(tx, plan, stage.no, chunk.lo, peaks=peaks, parity=merkle.parity(digests))
+    return peaks

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from common import log, shards
 from common.db import Transaction
+from common.flows import cutting
 from common.rules import shard as rules
 from common.rules.waves import released
-from common.stores import alerts, lanes, plans, runs, schedules, shard_failures
+from common.stores import alerts, heal_actions, lanes, parts, plans, runs, schedules, shard_failures
 
 FEWEST_TO_HALT, SHARE_TO_HALT = 1000, 0.01
 
@@ -27,7 +28,7 @@ def open_next(tx: Transaction, plan: str) -> int:
             return opened
         empty = 0
         for stage in plans.openable(tx, plan):
-            made = _open(tx, plan, stage)
+            made = _open(tx, plan, stage, locked.undoes)
             opened += made
             empty += not made
         if not empty:
@@ -38,10 +39,13 @@ def open_next(tx: Transaction, plan: str) -> int:
     return opened
 
 
-def _open(tx: Transaction, plan: str, stage: plans.Openable) -> int:
+def _open(tx: Transaction, plan: str, stage: plans.Openable, undoes: str | None) -> int:
     kind = shards.find(stage.kind)
     seen = rules.Stage(plan, stage.no, stage.id, stage.kind, stage.config, stage.shards)
-    count = kind.open(tx, seen) if hasattr(kind, "open") else stage.shards
+    if undoes is not None and getattr(kind, "IN_PARTS", False):
+        count: int | None = parts.copy(tx, seen, undoes)
+    else:
+        count = kind.open(tx, seen) if hasattr(kind, "open") else stage.shards
     if count == 0:
         plans.open_stage(tx, plan, stage.no, shards=0, released=0)
         end_stage(tx, plan, stage.no, seen, ok=True)
@@ -51,8 +55,12 @@ def _open(tx: Transaction, plan: str, stage: plans.Openable) -> int:
         first = 0
     else:
         first = released(count, stage.waves, 0)
-        cut = rules.lanes(first, stage.concurrency)
-        ranges = [(lo, hi) for lo, hi in stage.ranges] if stage.ranges else cut
+        if stage.scheduler and undoes is None:
+            ranges = cutting.dealt(tx, plan, stage, count)
+        elif stage.ranges and stage.ranges[-1][1] == count:  # it may have turned out to have others than it was cut for
+            ranges = [(lo, hi) for lo, hi in stage.ranges]
+        else:
+            ranges = rules.lanes(first, stage.concurrency)
     plans.open_stage(tx, plan, stage.no, shards=count, released=first)
     lanes.cut(tx, plan, stage.no, ranges)
     return len(ranges)
@@ -66,20 +74,47 @@ def settle(tx: Transaction, plan: str, no: int) -> int:
     failed = shard_failures.counts(tx, plan, no)
     if failed.retry:
         return 0
-    if not failed.dead and stage.shards is not None and stage.released < stage.shards:
+    if not failed.dead and not stage.is_overdue and stage.shards is not None and stage.released < stage.shards:
         upto = released(stage.shards, stage.waves, stage.released)
         ranges = rules.lanes(upto, stage.concurrency, stage.released)
         plans.release(tx, plan, no, upto)
         lanes.cut(tx, plan, no, ranges)
         return len(ranges)
     seen = rules.Stage(plan, no, stage.id, stage.kind, stage.config, stage.released)
-    end_stage(tx, plan, no, seen, ok=not failed.dead)
+    reason = None
+    if failed.dead:
+        reason = f"shards of {stage.id} in quarantine: {failed.dead:,}"
+        _escalate(tx, plan, stage, reason, failed.dead)
+    elif stage.is_overdue:
+        reason = overdue_reason(stage)
+    end_stage(tx, plan, no, seen, ok=reason is None, reason=reason)
     return open_next(tx, plan)
 
 
-def end_stage(tx: Transaction, plan: str, no: int, stage: rules.Stage, *, ok: bool) -> None:
+def overdue_reason(stage: plans.Open) -> str:
+    """Why a stage failed that took too long."""
+    return f"{stage.id} took longer than the {stage.timebox_seconds or 0:,.0f} s that it may take"
+
+
+def _escalate(tx: Transaction, plan: str, stage: plans.Open, reason: str, count: int) -> None:
+    """The last remedy: a person is told, once for the stage; of a part of something larger, by that."""
+    heal_actions.add(tx, plan, "escalate", reason, stage=stage.no)
+    if getattr(shards.find(stage.kind), "IS_OURS", False):
+        return
+    alerts.raise_alert(
+        tx,
+        alert_type="shards_quarantined",
+        severity="error",
+        title=f"{reason[0].upper()}{reason[1:]}",
+        message=f"They failed whatever was tried; the others are done. Look at /api/hxo/report/{plan}, then retry the plan.",
+        affected=count,
+        metadata={"plan_id": plan, "stage": stage.id},
+    )
+
+
+def end_stage(tx: Transaction, plan: str, no: int, stage: rules.Stage, *, ok: bool, reason: str | None = None) -> None:
     """A stage is over: its lanes go, and its kind is told in the same transaction."""
-    plans.end_stage(tx, plan, no, ok=ok)
+    plans.end_stage(tx, plan, no, ok=ok, reason=reason)
     lanes.drop(tx, plan, no)
     kind = shards.find(stage.kind)
     if hasattr(kind, "ended"):
@@ -89,7 +124,8 @@ def end_stage(tx: Transaction, plan: str, no: int, stage: rules.Stage, *, ok: bo
 
 def _end(tx: Transaction, plan: plans.Locked) -> None:
     ok = not plan.failed and not plan.waiting
-    end(tx, plan.id, "succeeded" if ok else "failed", None if ok else f"{plan.failed} of its stages failed")
+    why = f": {plan.reasons}" if plan.reasons else ""
+    end(tx, plan.id, "succeeded" if ok else "failed", None if ok else f"{plan.failed} of its stages failed{why}")
 
 
 def end(tx: Transaction, plan: str, status: str, reason: str | None) -> None:
@@ -97,17 +133,22 @@ def end(tx: Transaction, plan: str, status: str, reason: str | None) -> None:
     plans.set_status(tx, plan, status, reason)
     schedules.finish_plan(tx, plan, ok=status == "succeeded", message=reason)
     runs.finish_plan(tx, plan, ok=status == "succeeded", message=reason)
+    if status != "succeeded":
+        from common.flows import rollbacks  # noqa: PLC0415 - it submits plans, which are made of stages
+
+        rollbacks.plan_ended(tx, plan, status, reason)
     log.info("plan.ended", plan=plan, status=status, reason=reason)
 
 
 def check_failures(tx: Transaction, plan: str, no: int) -> None:
     """Halt a plan in which too much fails: more than 1,000 shards of a stage and more than one in a hundred."""
-    failed = shard_failures.counts(tx, plan, no)
-    if sum(failed) <= FEWEST_TO_HALT:
+    found = shard_failures.counts(tx, plan, no)
+    failed = found.retry + found.dead - found.slow
+    if failed <= FEWEST_TO_HALT:
         return
     stage = plans.lock_stage(tx, plan, no)
-    if stage is not None and sum(failed) > SHARE_TO_HALT * (stage.shards or stage.released):
-        halt(tx, plan, f"{sum(failed)} shards of stage {stage.id} failed")
+    if stage is not None and failed > SHARE_TO_HALT * (stage.shards or stage.released):
+        halt(tx, plan, f"{failed} shards of stage {stage.id} failed")
 
 
 def halt(tx: Transaction, plan: str, reason: str) -> None:
@@ -116,6 +157,7 @@ def halt(tx: Transaction, plan: str, reason: str) -> None:
     if locked is None or locked.status != "running":
         return
     plans.set_status(tx, plan, "halted", reason)
+    heal_actions.add(tx, plan, "halt", reason)
     alerts.raise_alert(
         tx,
         alert_type="guardian.halt",

@@ -55,25 +55,6 @@ def overview() -> tuple[int, dict[str, Any]]:
     return 200, facts
 
 
-def ready() -> tuple[int, dict[str, Any]]:
-    """Whether work may be sent here: the database answers, and has the schema of this code."""
-    try:
-        with db.transaction("status", read_only=True) as tx:
-            version = schema_versions.newest(tx)
-    except Unavailable as error:
-        return 503, {"status": "not_ready", "error": error.detail}
-    if version is None or version < migrate.wanted_version():
-        return 503, {"status": "not_ready", "error": f"The schema is at {version}, this code needs {migrate.wanted_version()}."}
-    return 200, {"status": "ready", "message": f"The database answers and has schema {version}."}
-
-
-def diagnostics() -> dict[str, Any]:
-    """What /health/diag tells; tickets are null until there are any to tell of."""
-    with db.transaction("status", read_only=True) as tx:
-        summary = health.summary(tx)
-    return {"status": "ok", "queue_depth": summary.depth, "last_ticket": None, "ticket_count": None}
-
-
 def database() -> dict[str, Any]:
     """What /api/db/health tells."""
     started = time.perf_counter()

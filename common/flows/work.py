@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from common import db, encoding, log, settings
 from common.errors import LeaseLost
-from common.flows import lease, ring, seal
+from common.flows import drain, lease, presence, ring, seal, time_limits
 from common.flows.chunks import LEASE, Report
 from common.flows.healing import Healing
 from common.flows.lane_turn import LaneTurn
-from common.flows.lease import Held, Watch
+from common.flows.lease import Watch
 from common.flows.process import SHARE
-from common.stores import lanes, plans, shard_failures
+from common.stores import lanes, pauses, plans, releases, shard_failures
+from common.stores.holding import Held
 
 TURN_SECONDS = 10.0  # then the lane is given up, and whichever was served longest ago is next
 MOST_RINGS = 64
@@ -25,28 +27,37 @@ FAN = 2  # each of them for so many, as long as lanes are free
 MOST_EMPTY = 10  # calls in a row that got nothing done
 
 
-def work(*, empty: int = 0, holder: str = "shards", beside: int = 0) -> Report:
+def work(*, empty: int = 0, holder: str | None = None, beside: int = 0) -> Report:
     """Work through whatever lanes there are, `beside` more of them at once: while one waits, another reads or writes.
 
     `empty` calls in a row before this one got nothing done although there seemed to be work: after ten of them nobody
-    is rung any more, and tick looks again. A PASSIVE deployment does nothing, and rings for nobody: the ACTIVE one works.
-    Raises: Unavailable, when the database is: leases lapse, and the next call goes on from what was reported.
+    is rung any more, and tick looks again. A PASSIVE deployment does nothing, and rings for nobody: the ACTIVE one works;
+    nor does a release that is drained. On a schema that is older than this code only what changes the schema is worked on.
+    Raises: Unavailable, when the database is: leases lapse, and the next call goes on from what was reported; when this code
+    is too old for the schema.
     """
+    current = settings.load()
+    is_behind = presence.check() is presence.Fit.BEHIND
+    kinds = pauses.migrating(current.shard_kinds) if is_behind else current.shard_kinds
+    if kinds is None or (not is_behind and drain.settle()):
+        return Report()
     held = lease.held_or_none()
     if held is None:
         return Report()
-    current = settings.load()
+    holder = holder or releases.holder()
     until = time.monotonic() + current.function_timeout_seconds.total_seconds() * SHARE
-    first = Worker(until, current.shard_kinds, holder, held)
+    first = Worker(until, kinds, holder, held)
     if first.take_turn(is_first=True):
-        others = [Worker(until, current.shard_kinds, holder, held) for _ in range(beside)]
+        others = [Worker(until, kinds, holder, held) for _ in range(beside)]
         with ThreadPoolExecutor(max(1, beside), thread_name_prefix="lane") as threads:
             started = [threads.submit(contextvars.copy_context().run, each.go) for each in others]
             first.go()
         for each, ended in zip(others, started, strict=True):
             ended.result()
             first.report.add(each.report)
-    if first.is_passive:
+    if first.is_stopped:
+        drain.settle()
+    if first.is_passive or is_behind:
         return first.report
     first.report.rang += call_for_more(0 if first.report.chunks or first.report.waited else empty + 1)
     seal.seal_all(until)
@@ -61,7 +72,8 @@ def call_for_more(empty: int = 0, most: int = MOST_RINGS) -> int:
     if empty:
         most = 1  # many for each of many that found nothing would be a storm
     with db.transaction("worker") as tx:
-        free = lanes.free(tx)
+        kinds = pauses.allowed(tx, ())
+        free = lanes.Free(0, None) if kinds is None else lanes.free(tx, kinds)
     count = min(free.now, most)
     rang = sum(ring.ring("shards", light=True, empty=empty) for _ in range(count))
     if not count and free.next_at is not None:
@@ -73,10 +85,11 @@ def call_for_more(empty: int = 0, most: int = MOST_RINGS) -> int:
 class Worker:
     """One call: takes a lane, works on it for a turn, and so on."""
 
-    def __init__(self, until: float, kinds: tuple[str, ...], holder: str, held: Held | None = None) -> None:
+    def __init__(self, until: float, kinds: Sequence[str], holder: str, held: Held | None = None) -> None:
         self.until = until
         self.report = Report()
         self.is_passive = False
+        self.is_stopped = False  # nothing may be begun now: by this release, or by anybody
         self._lease = Watch(held or lease.held())
         self._kinds = kinds
         self._holder = holder
@@ -108,12 +121,20 @@ class Worker:
         with db.transaction("worker") as tx:
             lanes.queue_up(tx)
             self._lease.guard(tx)
-            taken = shard_failures.take(tx, lease=LEASE, kinds=self._kinds)
-            lane = None if taken else lanes.take(tx, holder=self._holder, lease=LEASE, kinds=self._kinds)
+            kinds = pauses.allowed(tx, self._kinds)
+            self.is_stopped = kinds is None
+            if kinds is None:
+                return False
+            taken = shard_failures.take(tx, lease=LEASE, kinds=kinds)
+            lane = None if taken else lanes.take(tx, holder=self._holder, lease=LEASE, kinds=kinds)
             held = taken or lane
             found = plans.work(tx, held.plan, held.stage) if held else None
         if held is None or found is None:
             return False
+        taken_at = time.monotonic()
+        if found.seconds_left is not None and found.seconds_left <= 0:
+            time_limits.expire(held.plan, held.stage)
+            return True
         turn: LaneTurn | Healing
         if lane is not None:
             self.report.lanes += 1
@@ -124,6 +145,8 @@ class Worker:
         elif taken is not None:
             turn = Healing(taken, found, self._holder, report=self.report, until=self.until, lease=self._lease)
         turn.go()
+        if found.seconds_left is not None and time.monotonic() - taken_at >= found.seconds_left:
+            time_limits.expire(held.plan, held.stage)
         if turn.opened:
             self.report.rang += call_for_more(most=min(turn.opened, FIRST_RINGS))
         return True

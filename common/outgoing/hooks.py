@@ -31,10 +31,10 @@ def post(url: str, secrets: Sequence[str], identifier: str, body: str) -> int:
         answer = calls.sent(call)
         if answer.status == TOO_MANY:
             message = "The receiver of alerts has too many requests."
-            raise Throttled(message, retry_after_seconds=_whole(answer.headers.get("retry-after")))
+            raise Throttled(message, retry_after_seconds=seconds_of(answer.headers.get("retry-after")))
         if answer.status >= SERVER_ERROR:
             message = f"The receiver of alerts answered status {answer.status}."
-            raise Unavailable(message, retry_after_seconds=_whole(answer.headers.get("retry-after")))
+            raise Unavailable(message, retry_after_seconds=seconds_of(answer.headers.get("retry-after")))
         return answer.status
 
 
@@ -47,6 +47,6 @@ def signed(secrets: Sequence[str], identifier: str, body: str) -> dict[str, str]
     return {"webhook-id": identifier, "webhook-timestamp": str(int(at.timestamp())), "webhook-signature": " ".join(signatures)}
 
 
-def _whole(text: str | None) -> int:
+def seconds_of(text: str | None) -> int:
     """Seconds that a header names; 0 for anything else, such as a date."""
     return min(int(text), LONGEST_WAIT) if text and text.isascii() and text.isdigit() and len(text) < 12 else 0  # noqa: PLR2004 - no header needs more

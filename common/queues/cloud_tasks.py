@@ -19,6 +19,7 @@ from typing import Any
 
 from common import encoding, settings
 from common.errors import Unavailable
+from common.rules import capability
 
 SECONDS = 2.0
 EXISTS = 409
@@ -41,12 +42,14 @@ def _task_name(name: str) -> str:
     return f"{settings.load().tasks_queue}/tasks/{hashlib.sha256(name.encode()).hexdigest()[:12]}-{name}"
 
 
-def _http_request(function: str, body: dict[str, Any]) -> dict[str, Any]:
+def _http_request(function: str, body: dict[str, Any], at: datetime | None) -> dict[str, Any]:
     current = settings.load()
+    raw = encoding.dumps(body).encode()
+    token = capability.ring(function, raw, current.signing_keys[0], now=datetime.now(UTC), at=at)
     request: dict[str, Any] = {
         "url": f"{current.functions_url}/tasks/{function}",
-        "headers": {"Content-Type": "application/json"},
-        "body": base64.b64encode(encoding.dumps(body).encode()).decode(),
+        "headers": {"Content-Type": "application/json", capability.HEADER: token},
+        "body": base64.b64encode(raw).decode(),
     }
     if current.tasks_service_account:
         request["oidcToken"] = {"serviceAccountEmail": current.tasks_service_account, "audience": current.functions_url}
@@ -57,7 +60,7 @@ def _http_request(function: str, body: dict[str, Any]) -> dict[str, Any]:
 
 def _post(function: str, body: dict[str, Any], at: datetime | None, name: str | None) -> None:
     current = settings.load()
-    task: dict[str, Any] = {"httpRequest": _http_request(function, body) | {"httpMethod": "POST"}}
+    task: dict[str, Any] = {"httpRequest": _http_request(function, body, at) | {"httpMethod": "POST"}}
     if name:
         task["name"] = _task_name(name)
     if at:
@@ -146,7 +149,7 @@ def _create(function: str, body: dict[str, Any], at: datetime | None, name: str 
     from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
     from google.cloud import tasks_v2  # noqa: PLC0415
 
-    asked = _http_request(function, body)
+    asked = _http_request(function, body, at)
     request = {"url": asked["url"], "headers": asked["headers"], "body": base64.b64decode(asked["body"])}
     if "oidcToken" in asked:
         token = asked["oidcToken"]

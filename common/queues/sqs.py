@@ -9,6 +9,7 @@ from typing import Any
 
 from common import encoding, settings
 from common.errors import Unavailable
+from common.rules import capability
 
 LONGEST_DELAY_SECONDS = 900
 
@@ -20,11 +21,14 @@ def ring(function: str, body: dict[str, Any], *, at: datetime | None = None, nam
     """
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - 300 ms
 
-    delay = math.ceil((at - datetime.now(UTC)).total_seconds()) if at else 0
+    current, now = settings.load(), datetime.now(UTC)
+    delay = math.ceil((at - now).total_seconds()) if at else 0
+    text = encoding.dumps(body)
+    token = capability.ring(function, text.encode(), current.signing_keys[0], now=now, at=at)
     try:
         _client().send_message(
-            QueueUrl=settings.load().tasks_queue,
-            MessageBody=encoding.dumps({"function": function, "body": body}),
+            QueueUrl=current.tasks_queue,
+            MessageBody=encoding.dumps({"function": function, "body": text, "token": token}),
             DelaySeconds=min(max(delay, 0), LONGEST_DELAY_SECONDS),
         )
     except (BotoCoreError, ClientError) as error:

@@ -150,11 +150,12 @@ def _metric(given: Any, reader: Reader, pointer: str) -> Gate:
 
 def _logs(given: Any, reader: Reader, pointer: str) -> Gate:
     given = _object(given, LOG_FIELDS, reader, pointer)
-    patterns = {key: _patterns(given.get(key), reader, f"{pointer}/{key}") for key in ("expected", "forbidden")}
-    if not any(patterns.values()):
+    expected, forbidden = (_patterns(given.get(key), reader, f"{pointer}/{key}") for key in ("expected", "forbidden"))
+    if not expected and not forbidden:
         reader.fault(pointer, "needs patterns that are expected, forbidden or both")
     counts = _counts(given, reader, pointer, count=1, failures=0)
-    return Gate("logs", **(counts | {"inconclusive_limit": counts["inconclusive_limit"] or 30}), **patterns)
+    counts["inconclusive_limit"] = counts["inconclusive_limit"] or 30  # a line that is expected takes its time
+    return Gate("logs", expected=expected, forbidden=forbidden, **counts)
 
 
 def _counts(given: Mapping[str, Any], reader: Reader, pointer: str, *, count: int, failures: int) -> dict[str, Any]:

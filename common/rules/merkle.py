@@ -56,6 +56,18 @@ def peaks(hash_: Hash, lo: int, digests: Sequence[bytes]) -> bytes:
     return b"".join(found)
 
 
+def parity(digests: bytes) -> bytes:
+    """The XOR of digests that stand one after the other: what tells, of one that was altered, what stood there before."""
+    count = len(digests) // SIZE
+    found = int.from_bytes(digests, "big")
+    while count > 1:  # the upper half over the lower: as many steps as the count has bits
+        half = count // 2
+        rest = found >> (SIZE * 8 * half)
+        found = (found & ((1 << (SIZE * 8 * half)) - 1)) ^ rest
+        count -= half
+    return found.to_bytes(SIZE, "big")
+
+
 class Fold:
     """The root of a tree whose chunks are pushed in shard order, without gaps; holds as many digests as the tree is high."""
 
@@ -74,10 +86,11 @@ class Fold:
             message = f"the chunk {lo} to {hi} does not continue a tree of {self.size} leaves"
             raise ValueError(message)
         for number, height in enumerate(heights):
-            self._push(height, chunk[SIZE * number : SIZE * (number + 1)])
+            self.add(height, chunk[SIZE * number : SIZE * (number + 1)])
         self.size = hi
 
-    def _push(self, height: int, digest: bytes) -> None:
+    def add(self, height: int, digest: bytes) -> None:
+        """Add the node over the next 2^height leaves, which begin where such a node may."""
         while self._stack and self._stack[-1][0] == height:
             digest = node(self._hash, self._stack.pop()[1], digest)
             height += 1

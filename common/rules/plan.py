@@ -13,7 +13,10 @@ MOST_STAGES = 64
 DAY_MS = 86_400_000
 TIMEBOX_MS = 600_000
 STAGE_FIELDS = frozenset(
-    {"id", "kind", "slo_ms", "partitioner", "executor", "dependencies", "config", "concurrency", "waves", "ranges", "shards"}
+    {
+        *("id", "kind", "config", "shards", "dependencies", "slo_ms", "timebox_ms"),
+        *("partitioner", "executor", "scheduler", "concurrency", "waves", "ranges"),
+    }
 )
 PLAN_FIELDS = frozenset({"name", "stages", "constraints", "priority"})
 CONSTRAINTS = frozenset({"max_shards", "timebox_ms", "max_concurrency", "shard_timeout_ms", "retry_budget"})
@@ -38,9 +41,13 @@ class Step:
     config: dict[str, Any]
     needs: tuple[int, ...]
     slo_ms: int
+    timebox_ms: int | None  # None: as long as the plan may take
     concurrency: int
     waves: tuple[int, ...] | None
     ranges: tuple[tuple[int, int], ...] | None
+    partitioner: str | None = None
+    executor: str | None = None
+    scheduler: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,9 +169,14 @@ def _step(stage: dict[str, Any], pointer: str, ids: Mapping[str, int], limits: L
         config=config,
         needs=tuple(sorted({ids[need] for need in needs if isinstance(need, str) and need in ids})),
         slo_ms=reader.whole(stage.get("slo_ms"), f"{pointer}/slo_ms", 1, 7 * DAY_MS, limits.slo_ms),
+        timebox_ms=reader.whole(stage.get("timebox_ms"), f"{pointer}/timebox_ms", 1, 7 * DAY_MS, 0) or None,
         concurrency=reader.whole(stage.get("concurrency"), f"{pointer}/concurrency", 1, limits.concurrency, limits.concurrency),
         waves=_waves(stage.get("waves"), f"{pointer}/waves", reader),
         ranges=ranges,
+        **{
+            field: None if stage.get(field) is None else reader.text(stage[field], f"{pointer}/{field}", 64)
+            for field in ("partitioner", "executor", "scheduler")
+        },
     )
 
 

@@ -21,6 +21,7 @@ class Stage:
     dead: int
     opened_at: datetime | None
     finished_at: datetime | None
+    split: int = 0  # of `retry`: did not fail, but are done in pieces
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def whole(stages: Sequence[Stage], now: datetime) -> Whole:
     total = None if None in totals else sum(count or 0 for count in totals)
     running = sum(stage.running for stage in stages)
     done = sum(part.done for part in parts)
-    failed = sum(stage.retry + stage.dead for stage in stages)
+    failed = sum(stage.retry - stage.split + stage.dead for stage in stages)
     opened = [stage.opened_at for stage in stages if stage.opened_at]
     until = max((stage.finished_at for stage in stages if stage.finished_at), default=now) if _is_over(stages) else now
     seconds = (until - min(opened)).total_seconds() if opened else 0.0

@@ -10,6 +10,11 @@ and, where it needs them,
     def open(tx, stage) -> int | None   when the stage opens: how many shards it has now; None: open-ended
     def ended(tx, stage, *, ok)         in the transaction that ends the stage
     def failed(error) -> bool | None    open-ended: whether there is anything beyond a shard that failed so; None: who knows
+    def split(shard, context) -> list | None
+                                        the pieces of a shard that is slow, or failed: JSON documents, about `context.factor` of
+                                        them; None: there is nothing smaller. `run` is then called once for each piece, with
+                                        that document as `context.piece`, and the shard is done when all of its pieces are.
+                                        Of a piece, `context.piece` says what is to be split further. Not for open-ended stages.
 """
 
 from __future__ import annotations
@@ -19,7 +24,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from common.rules import autotune
 from common.rules.merkle import Hash
+
+SLOW = "slow"  # the code of a shard that did not fail, but was put aside to be split
 
 
 class Failure(NamedTuple):
@@ -63,6 +71,8 @@ class Context:
     checkpoint: Any  # what the one before said it had reached inside the chunk; None: it said nothing
     beat: Callable[[Any], None]  # keep the lease, remember a checkpoint; raises Lost when the chunk is no longer ours
     holder: str
+    piece: Any = None  # what of the shard is to be done, when it was split; None: all of it
+    factor: int = 4  # into how many pieces a shard is split (HXO_AUTOSPLIT_FACTOR)
 
 
 class Lost(Exception):
@@ -80,12 +90,13 @@ CHUNK_SECONDS = 1.0
 GROWTH = 8
 
 
-def next_chunk(size: int, seconds: float, *, longest: timedelta, factor: int) -> int:
+def next_chunk(size: int, seconds: float, *, longest: timedelta, factor: int, slowest: float = 0.0) -> int:
     """How many shards to take next so that a chunk lasts about a second, after one of `size` took `seconds`.
 
-    One beyond `longest` (HXO_AUTOSPLIT_P95_MS) is at once cut by `factor` (HXO_AUTOSPLIT_FACTOR), whatever was expected.
+    One beyond `longest` (HXO_AUTOSPLIT_P95_MS) is at once cut by `factor` (HXO_AUTOSPLIT_FACTOR), whatever was expected; and
+    so is one that would be beyond it at the p95 of what shards took lately, `slowest` seconds each.
     """
     if seconds > longest.total_seconds():
         return max(1, size // factor)
     wanted = int(size * CHUNK_SECONDS / max(seconds, 1e-6))
-    return max(1, min(wanted, size * GROWTH, LARGEST_CHUNK))
+    return autotune.narrowed(max(1, min(wanted, size * GROWTH, LARGEST_CHUNK)), slowest, longest=longest, factor=factor)

@@ -255,4 +255,5 @@ def kept(asked: Asked) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def gate(stored: Mapping[str, Any]) -> Gate:
     """A gate as it was stored."""
-    return Gate(**{**stored, "expected": tuple(stored["expected"]), "forbidden": tuple(stored["forbidden"])})
+    limits = {name: None if stored[name] is None else float(stored[name]) for name in ("lowest", "highest")}
+    return Gate(**{**stored, **limits, "expected": tuple(stored["expected"]), "forbidden": tuple(stored["forbidden"])})

@@ -29,10 +29,15 @@ TOPICS: Mapping[str, frozenset[str]] = {
         "tds.alert": "alert_type severity title",
     }.items()
 }
+KINDS = frozenset({"intent", "heal", "fact", "audit", "metric", "control"})
+SCHEMA = "genesis.event.v1"
+EVERY = "*"
+MOST_CHARACTERS = 65_536  # of a payload: who needs more tells where it is to be read
+DEEPEST = 10  # notices that may lead to one another: more is a circle
 
 
-def check(topic: str, payload: Mapping[str, Any]) -> None:
-    """Raises: Broken, for a topic that there is not, or a payload without what its topic promises."""
+def check(topic: str, payload: Mapping[str, Any], *, characters: int = 0) -> None:
+    """Raises: Broken, for a topic that there is not, or a payload without what its topic promises, or too large a one."""
     if topic not in TOPICS:
         message = f"There is no topic {topic}."
         raise Broken(message)
@@ -40,3 +45,14 @@ def check(topic: str, payload: Mapping[str, Any]) -> None:
     if missing:
         message = f"A notice on {topic} lacks {', '.join(sorted(missing))}."
         raise Broken(message)
+    if characters > MOST_CHARACTERS:
+        message = f"A notice on {topic} has {characters:,} characters, and may have {MOST_CHARACTERS:,}."
+        raise Broken(message)
+
+
+def matching(pattern: str) -> list[str]:
+    """The topics that a pattern stands for: a name, the beginning of names with `.*` behind it, or `*` for all; may be none."""
+    if pattern == EVERY:
+        return sorted(TOPICS)
+    beginning = pattern.removesuffix("*") if pattern.endswith(".*") else None
+    return sorted(topic for topic in TOPICS if topic == pattern or (beginning is not None and topic.startswith(beginning)))

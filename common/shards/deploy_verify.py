@@ -132,7 +132,7 @@ def _hold(at: Place, gate: Gate, reason: str) -> NoReturn:
 
 def _read(at: Place, gate: Gate) -> tuple[Outcome, str]:
     """One reading. What could not be read is neither good nor bad."""
-    since = max(at.now - timedelta(seconds=gate.window_seconds), at.part.promoted_at or at.part.intended_at or at.now)
+    since = max(at.now - timedelta(seconds=gate.window_seconds), at.part.intended_at or at.now)
     try:
         if gate.name == "health":
             seen = probe.health(at.target)

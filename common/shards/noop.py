@@ -6,9 +6,23 @@ from typing import Any
 
 from common.errors import Invalid
 from common.rules import merkle
+from common.rules.blueprint import Schema
 from common.rules.shard import Context, Ran
 
 KIND = "noop"
+
+
+class Input(Schema):
+    """How many there are."""
+
+    shards: int = 1
+
+
+class Output(Schema):
+    """Nothing is said but that it was done."""
+
+
+INPUT, OUTPUT = Input, Output
 
 
 def plan(config: dict[str, Any]) -> int:

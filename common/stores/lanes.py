@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from common import encoding
+from common import encoding, settings
 from common.db import Transaction
 from common.stores import locks
 
@@ -52,9 +52,9 @@ def queue_up(tx: Transaction) -> None:
 def take(tx: Transaction, *, holder: str, lease: timedelta, kinds: Sequence[str] = ()) -> Lane | None:
     """A lane nobody works on, or the half of one that is far behind; None when there is nothing to take, or no permit for it."""
     queue_up(tx)
-    served = encoding.rows(list(kinds))
-    return tx.one(Lane, "lanes.take", holder=holder, lease=lease, kinds=served) or tx.one(
-        Lane, "lanes.steal", holder=holder, lease=lease, kinds=served
+    served, adaptive = encoding.rows(list(kinds)), settings.load().hxo_alir_enabled
+    return tx.one(Lane, "lanes.take", holder=holder, lease=lease, kinds=served, adaptive=adaptive) or tx.one(
+        Lane, "lanes.steal", holder=holder, lease=lease, kinds=served, adaptive=adaptive
     )
 
 
@@ -99,9 +99,9 @@ def lock(tx: Transaction, plan: str) -> None:
     tx.run("lanes.lock", plan=plan)
 
 
-def revoke(tx: Transaction, plan: str) -> int:
-    """Take every lane from whoever holds it; how many were held."""
-    return tx.run("lanes.revoke", plan=plan)
+def revoke(tx: Transaction, plan: str, stage: int | None = None) -> int:
+    """Take every lane of a plan, or of one stage of it, from whoever holds it; how many were held."""
+    return tx.run("lanes.revoke", plan=plan, stage=stage)
 
 
 def drop(tx: Transaction, plan: str, stage: int) -> None:
@@ -111,5 +111,10 @@ def drop(tx: Transaction, plan: str, stage: int) -> None:
 
 def free(tx: Transaction, kinds: Sequence[str] = ()) -> Free:
     """What could be begun, as far as there are permits."""
-    found = tx.one(Free, "lanes.free", kinds=encoding.rows(list(kinds)))
+    found = tx.one(Free, "lanes.free", kinds=encoding.rows(list(kinds)), adaptive=settings.load().hxo_alir_enabled)
     return found or Free(0, None)
+
+
+def held(tx: Transaction) -> int:
+    """How many workers are at something, over all plans."""
+    return int(tx.value("lanes.held"))

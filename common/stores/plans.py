@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from common import encoding
 from common.db import Transaction
+from common.rules import autotune, merkle
+from common.stores import notices
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Draft:
     idempotency_key: str | None = None
     request_hash: str | None = None
     undoes: str | None = None
+    causation_id: str | None = None  # the notice that led to it
 
 
 class Keyed(NamedTuple):
@@ -48,6 +52,7 @@ class Openable(NamedTuple):
     concurrency: int
     waves: list[int] | None
     ranges: list[list[int]] | None
+    scheduler: str | None
 
 
 class Open(NamedTuple):
@@ -62,6 +67,8 @@ class Open(NamedTuple):
     waves: list[int] | None
     released: int
     goes_on: bool  # open-ended, and nobody has said yet that there is no more
+    is_overdue: bool  # its time limit is over
+    timebox_seconds: float | None
 
 
 class Locked(NamedTuple):
@@ -75,6 +82,7 @@ class Locked(NamedTuple):
     open: int
     failed: int
     waiting: int
+    reasons: str | None  # of the stages that failed
 
 
 class Work(NamedTuple):
@@ -89,6 +97,8 @@ class Work(NamedTuple):
     hash: str
     shard_timeout: timedelta
     is_undoing: bool
+    took: list[Any]  # seconds a shard of the last chunks, newest first
+    seconds_left: float | None  # of its time limit
 
 
 class Chunk(NamedTuple):
@@ -144,10 +154,14 @@ class Progress(NamedTuple):
     lanes: int
     held: int
     running: int
-    left: int
+    left: int  # that nobody reported, of those that are cut into lanes
     retry: int
     dead: int
     healed: int
+    split: int  # of `retry`: those that are done in pieces, and did not fail
+    pieces: int
+    stage_reason: str | None
+    stage_deadline_at: datetime | None
     needs: list[str]
     now: datetime
 
@@ -213,6 +227,8 @@ def add(tx: Transaction, draft: Draft, plan: str | None = None) -> str | None:
     )
     if plan is not None:
         tx.run("plans.add_stages", plan=plan, stages=encoding.dumps(draft.stages))
+        told = {"plan_id": plan, "plan_name": draft.name, "stages": len(draft.stages), "submitted_by": draft.submitted_by}
+        notices.add(tx, "hxo.plan", told, source="engine", correlation_id=plan, causation_id=draft.causation_id)
     return plan
 
 
@@ -261,14 +277,20 @@ def is_worked_on(tx: Transaction, plan: str, no: int) -> bool:
     return bool(tx.value("plans.is_worked_on", plan=plan, no=no))
 
 
-def end_stage(tx: Transaction, plan: str, no: int, *, ok: bool) -> None:
-    """A stage is over."""
-    tx.run("plans.end_stage", plan=plan, no=no, ok=ok)
+def end_stage(tx: Transaction, plan: str, no: int, *, ok: bool, reason: str | None = None) -> None:
+    """A stage is over; `reason`: why it failed."""
+    tx.run("plans.end_stage", plan=plan, no=no, ok=ok, reason=reason)
 
 
-def learn(tx: Transaction, plan: str, no: int, chunk: int) -> None:
-    """Remember how many shards make a chunk of about a second."""
-    tx.run("plans.learn", plan=plan, no=no, chunk=chunk)
+def learn(tx: Transaction, plan: str, no: int, chunk: int, took: Sequence[float] = ()) -> None:
+    """Remember how many shards make a chunk of about a second, and how many seconds each took of the newest, newest first."""
+    tx.run("plans.learn", plan=plan, no=no, chunk=chunk, took=encoding.rows(list(took)), kept=autotune.KEPT)
+
+
+def add_pieces(tx: Transaction, plan: str, no: int, count: int, most: int) -> int | None:
+    """Count `count` pieces more; how many there were before. None: the plan would have more than `most` shards, or it may have."""
+    before: int | None = tx.value("plans.add_pieces", plan=plan, no=no, count=count, most=most)
+    return before
 
 
 def work(tx: Transaction, plan: str, no: int) -> Work | None:
@@ -296,6 +318,11 @@ def is_overdue(tx: Transaction, plan: str) -> bool:
     return bool(tx.value("plans.is_overdue", plan=plan))
 
 
+def overdue_stages(tx: Transaction, limit: int) -> list[Stranded]:
+    """Open stages whose time limit is over."""
+    return tx.all(Stranded, "plans.overdue_stages", limit=limit)
+
+
 def stranded(tx: Transaction, limit: int) -> list[Stranded]:
     """Open stages that nobody has ended although nothing of them is left to do."""
     return tx.all(Stranded, "plans.stranded", limit=limit)
@@ -308,7 +335,8 @@ def slow(tx: Transaction, limit: int) -> list[Slow]:
 
 def record(tx: Transaction, plan: str, stage: int, *, lo: int, hi: int, digests: bytes, peaks: bytes) -> None:
     """Write down what became of the chunk [lo, hi)."""
-    tx.run("plans.record", plan=plan, stage=stage, lo=lo, hi=hi, digests=digests, peaks=peaks)
+    parity = merkle.parity(digests)  # names the leaf, should one ever be altered
+    tx.run("plans.record", plan=plan, stage=stage, lo=lo, hi=hi, digests=digests, peaks=peaks, parity=parity)
 
 
 def unsealed(tx: Transaction, limit: int) -> list[str]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from common import log, settings
+from common.errors import Unauthentic
+from common.rules import capability
 
 MAIN = str(Path(__file__).resolve().parent.parent.parent / "functions" / "main.py")
 
@@ -31,12 +33,12 @@ def _gateway(target: str) -> Callable[[Any, Any], Any]:
     return handler
 
 
-def _task(function: str, body: Any) -> int:
-    """Run a function as a task; the status of its answer."""
+def _task(function: str, body: str = "", token: str = "") -> int:
+    """Run a function as a task; the status of its answer. The clock's has neither body nor token."""
     from werkzeug.test import Client  # noqa: PLC0415 - werkzeug's own way to call a WSGI application
 
-    headers = {"Authorization": f"Bearer {settings.load().task_key}"}
-    return Client(_application(function)).post(f"/tasks/{function}", json=body, headers=headers).status_code
+    headers = {"Authorization": f"Bearer {settings.load().task_key}", "Content-Type": "application/json", capability.HEADER: token}
+    return Client(_application(function)).post(f"/tasks/{function}", data=body.encode(), headers=headers).status_code
 
 
 def handler(target: str) -> Callable[[dict[str, Any], Any], Any]:
@@ -47,7 +49,7 @@ def handler(target: str) -> Callable[[dict[str, Any], Any], Any]:
             return {"batchItemFailures": [{"itemIdentifier": each["messageId"]} for each in event["Records"] if not _rung(each)]}
         if "requestContext" in event:
             return _gateway(target)(event, context)
-        status = _task(target, {})
+        status = _task(target)
         if not _is_done(status):
             message = f"The scheduled {target} answered {status}."
             raise RuntimeError(message)  # so that the scheduler tries again
@@ -57,14 +59,15 @@ def handler(target: str) -> Callable[[dict[str, Any], Any], Any]:
 
 
 def _rung(record: dict[str, Any]) -> bool:
-    """Whether a message was worked off; one that cannot be read never will be, so it is dropped."""
+    """Whether a message was worked off; one that cannot be read, or is refused, never will be, so it is dropped."""
     try:
         message = json.loads(record["body"])
-        function, body = message["function"], message["body"]
+        function, body, token = (str(message[name]) for name in ("function", "body", "token"))
     except (ValueError, KeyError, TypeError):
         log.error("ring.unreadable", message_id=record.get("messageId"))
         return True
-    return _is_done(_task(function, body))
+    status = _task(function, body, token)
+    return _is_done(status) or status == Unauthentic.status
 
 
 def _is_done(status: int) -> bool:

@@ -25,7 +25,8 @@ from common import db, settings
 from common.errors import AppError
 from common.flows import migrate
 from deploy import environment
-from deploy.local import source
+from deploy.client import Problem
+from deploy.local import hosting, source
 from deploy.local.postgres import Cluster
 from deploy.local.processes import Failed, Interrupts, Processes, Stopped
 
@@ -75,10 +76,14 @@ def _serve(processes: Processes) -> None:
     listener = _listen(os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8080")
     queue = _listen("127.0.0.1", str(TASKS_PORT), is_said=False)
     zoho = _listen("127.0.0.1", str(source.PORT), is_said=False)
+    hosts = _listen("127.0.0.1", str(hosting.PORT), is_said=False)
     cluster = Cluster(state / "postgres")
     former = environment.load(state / "env")
     stand_in = source.chosen(os.environ, former, zoho.getsockname()[1])
-    variables = _variables(former, listener, queue, cluster) | stand_in
+    is_hosted = not hosting.is_brought(os.environ, former)
+    hosted = _hosted(processes, hosts) if is_hosted else {}
+    hosts.close()
+    variables = _variables(former, listener, queue, cluster) | stand_in | hosted
     environment.save(state / "env", variables)
     os.environ.update(variables)
     if stand_in:
@@ -97,6 +102,8 @@ def _serve(processes: Processes) -> None:
     _say(f"Ready after {time.monotonic() - started:.1f} s. {_where(variables)}")
     if os.environ.get("DEMO", "1").strip().lower() not in {"0", "false", "no", "off"}:
         _demonstrate(processes) if stand_in else _say(source.NO_DEMONSTRATION)
+        _demonstrate_deploys(processes) if is_hosted else _say(hosting.NO_DEMONSTRATION)
+        _say(f"Still serving. {_where(environment.load(environment.file()))}")
     while True:
         processes.check()
         time.sleep(LOOK_SECONDS)
@@ -162,6 +169,7 @@ def _variables(former: Mapping[str, str], listener: socket.socket, queue: socket
         "PORT": str(port),
         "DATABASE_URL": cluster.url(NAME, NAME),
         **{name: former.get(name) or make() for name, make in KEPT.items()},
+        "RELEASE": "local",  # what is deployed to the stand-ins is something else than this
         **given,
         "QUEUE": "cloud_tasks",
         "TASKS_ENDPOINT": f"127.0.0.1:{queue.getsockname()[1]}",
@@ -227,6 +235,13 @@ def _start_functions(processes: Processes, listener: socket.socket, queue: socke
     listener.close()
 
 
+def _hosted(processes: Processes, listener: socket.socket) -> dict[str, str]:
+    """Start the stand-in of those who are deployed to; the variables that lead there."""
+    leading = hosting.start(processes, listener)
+    _wait_until_ready(processes, leading[hosting.URL], "/_/")
+    return hosting.environment(leading[hosting.URL])
+
+
 def _wait_until_ready(processes: Processes, url: str, path: str) -> None:
     until = time.monotonic() + READY_SECONDS
     said = "nothing"
@@ -269,16 +284,26 @@ def _ask(url: str, method: str, path: str, headers: Mapping[str, str] = {}, *, s
 def _demonstrate(processes: Processes) -> None:
     from deploy.local import demo  # noqa: PLC0415 - rich; serving alone does not need it
 
+    _shown(processes, demo.run)
+
+
+def _demonstrate_deploys(processes: Processes) -> None:
+    from deploy.local import deploys  # noqa: PLC0415 - as above
+
+    _shown(processes, deploys.run)
+
+
+def _shown(processes: Processes, demonstration: Callable[[], list[str]]) -> None:
+    """Raises: Failed, when it does not add up, or is cut off."""
     try:
-        faults = demo.run()
-    except OSError as error:
+        faults = demonstration()
+    except (OSError, Problem) as error:
         processes.check()  # it says more than a lost connection does
         message = f"the demonstration was cut off: {error}"
         raise Failed(message) from error
     if faults:
         message = "the demonstration does not add up:\n" + "\n".join(f"  - {fault}" for fault in faults)
         raise Failed(message)
-    _say(f"Still serving. {_where(environment.load(environment.file()))}")
 
 
 def _where(variables: Mapping[str, str]) -> str:

@@ -7,9 +7,10 @@ with permits as materialized (
 ), per_plan as materialized (
     select plan, count(*) as used from permits group by plan
 ), per_kind as materialized (
-    select p.kind, p.used, (g.value ->> p.kind)::integer as most
+    select p.kind, p.used, (g.value ->> p.kind)::integer as most, c.most as adaptive
       from (select kind, count(*) as used from permits group by kind) p
       join tidemark.settings g on g.key = 'plans.concurrency'
+      left join tidemark.concurrency c on c.kind = p.kind and :adaptive
 ), candidate as (
     select l.plan, l.stage, l.no, l.done < l.hi as is_begun, l.leased_until is not null as has_lapsed, s.chunk
       from tidemark.lanes l
@@ -17,6 +18,7 @@ with permits as materialized (
       join tidemark.plans p on p.id = l.plan
       left join per_plan u on u.plan = p.id
       left join per_kind k on k.kind = s.kind
+     cross join lateral (select tidemark.urgency(p.priority, app_now() - greatest(l.served_at, l.ready_at, s.opened_at)) as urgency) w
      where p.status = 'running' and p.deadline_at > app_now() and s.status = 'open'
        and (l.done < l.hi or (s.is_open_ended and s.last is null and (s.released = 0 or s.has_more)))
        and (l.leased_until is null or l.leased_until < app_now())
@@ -24,7 +26,8 @@ with permits as materialized (
        and (:kinds = '[]' or s.kind in (select jsonb_array_elements_text(:kinds::jsonb)))
        and coalesce(u.used, 0) < p.max_concurrency
        and (k.most is null or k.used < k.most)
-     order by p.priority, coalesce(u.used, 0), l.served_at, l.plan, l.stage, l.no
+       and (k.adaptive is null or k.used < coalesce(tidemark.room(k.adaptive, w.urgency), 2147483647))
+     order by w.urgency, coalesce(u.used, 0), l.served_at, l.plan, l.stage, l.no
      limit 1
        for update of l skip locked
 ), growing as (
@@ -54,9 +57,10 @@ returning l.plan::text, l.stage, l.no, l.token, l.done, l.busy, l.hi, l.lapses, 
 with permits as materialized (
     select plan, kind from tidemark.permits
 ), per_kind as materialized (
-    select p.kind, p.used, (g.value ->> p.kind)::integer as most
+    select p.kind, p.used, (g.value ->> p.kind)::integer as most, c.most as adaptive
       from (select kind, count(*) as used from permits group by kind) p
       join tidemark.settings g on g.key = 'plans.concurrency'
+      left join tidemark.concurrency c on c.kind = p.kind and :adaptive
 ), victim as (
     select l.plan, l.stage, l.no, l.hi, (l.busy + l.hi + 1) / 2 as middle, s.chunk
       from tidemark.lanes l
@@ -68,6 +72,7 @@ with permits as materialized (
        and (:kinds = '[]' or s.kind in (select jsonb_array_elements_text(:kinds::jsonb)))
        and (select count(*) from permits x where x.plan = p.id) < p.max_concurrency
        and (k.most is null or k.used < k.most)
+       and (k.adaptive is null or k.used < coalesce(tidemark.room(k.adaptive, p.priority), 2147483647))
      order by p.priority, l.hi - l.busy desc, l.plan, l.stage, l.no
      limit 1
        for update of l skip locked
@@ -191,7 +196,7 @@ select no from tidemark.lanes where plan = :plan order by stage, no for update;
 -- Take every lane from whoever holds it: what they are at is not theirs to report any more.
 update tidemark.lanes
    set token = nextval('tidemark.token'), busy = done, leased_until = null
- where plan = :plan and leased_until is not null;
+ where plan = :plan and leased_until is not null and (:stage::integer is null or stage = :stage);
 
 -- name: drop
 -- The lanes of a stage that is over.
@@ -202,24 +207,37 @@ delete from tidemark.lanes where plan = :plan and stage = :stage;
 with permits as materialized (
     select plan, kind from tidemark.permits
 ), waiting as materialized (
-    select l.plan, s.kind, l.ready_at
+    select l.plan, s.kind, l.ready_at, greatest(l.served_at, l.ready_at, s.opened_at) as since
       from tidemark.lanes l join tidemark.stages s on s.plan = l.plan and s.no = l.stage
      where s.status = 'open' and (l.done < l.hi or (s.is_open_ended and s.last is null and (s.released = 0 or s.has_more)))
        and (l.leased_until is null or l.leased_until < app_now())
     union all
-    select f.plan, s.kind, f.ready_at
+    select f.plan, s.kind, f.ready_at, f.ready_at
       from tidemark.shard_failures f join tidemark.stages s on s.plan = f.plan and s.no = f.stage
-     where f.status = 'retry' and (f.leased_until is null or f.leased_until < app_now()) and s.status = 'open'
+     where f.status = 'retry' and f.pieces is null and (f.leased_until is null or f.leased_until < app_now()) and s.status = 'open'
+), per_kind as materialized (
+    select k.kind, (g.value ->> k.kind)::integer as most, c.most as adaptive, (select count(*) from permits x where x.kind = k.kind) as used
+      from (select distinct kind from waiting) k
+      join tidemark.settings g on g.key = 'plans.concurrency'
+      left join tidemark.concurrency c on c.kind = k.kind and :adaptive
 ), allowed as (
     select w.kind, w.ready_at, w.ready_at <= app_now() as is_ready,
-           row_number() over (partition by w.plan, w.ready_at <= app_now()) <= p.max_concurrency - (select count(*) from permits x where x.plan = w.plan) as is_allowed
-      from waiting w join tidemark.plans p on p.id = w.plan
+           row_number() over (partition by w.plan, w.ready_at <= app_now()) <= p.max_concurrency - (select count(*) from permits x where x.plan = w.plan)
+           and (k.adaptive is null or row_number() over (partition by w.kind, w.ready_at <= app_now() order by u.urgency)
+                <= coalesce(tidemark.room(k.adaptive, u.urgency), 2147483647) - k.used) as is_allowed
+      from waiting w
+      join tidemark.plans p on p.id = w.plan
+      join per_kind k on k.kind = w.kind
+     cross join lateral (select tidemark.urgency(p.priority, app_now() - w.since) as urgency) u
      where p.status = 'running' and p.deadline_at > app_now()
        and (:kinds = '[]' or w.kind in (select jsonb_array_elements_text(:kinds::jsonb)))
 ), counted as (
     select a.kind, count(*) filter (where a.is_ready and a.is_allowed) as now, min(a.ready_at) filter (where not a.is_ready) as next_at
       from allowed a group by a.kind
 )
-select coalesce(sum(greatest(0, least(c.now, (g.value ->> c.kind)::integer - (select count(*) from permits x where x.kind = c.kind)))), 0)::bigint,
-       min(c.next_at)
-  from counted c join tidemark.settings g on g.key = 'plans.concurrency';
+select coalesce(sum(greatest(0, least(c.now, k.most - k.used))), 0)::bigint, min(c.next_at)
+  from counted c join per_kind k on k.kind = c.kind;
+
+-- name: held
+-- How many workers are at something, over all plans.
+select count(*) from tidemark.permits;

@@ -11,12 +11,12 @@ returning id::text;
 
 -- name: add_stages
 -- The stages of a plan, in order.
-insert into tidemark.stages (plan, no, id, kind, config, needs, concurrency, slo, shards, waves, ranges)
+insert into tidemark.stages (plan, no, id, kind, config, needs, concurrency, slo, timebox, shards, waves, ranges, scheduler)
 select :plan, s.no, s.id, s.kind, s.config, array(select jsonb_array_elements_text(s.needs)::integer), s.concurrency,
-       make_interval(secs => s.slo_seconds), s.shards,
-       case when s.waves is not null then array(select jsonb_array_elements_text(s.waves)::integer) end, s.ranges
+       make_interval(secs => s.slo_seconds), make_interval(secs => s.timebox_seconds), s.shards,
+       case when s.waves is not null then array(select jsonb_array_elements_text(s.waves)::integer) end, s.ranges, s.scheduler
   from jsonb_to_recordset(:stages::jsonb) as s (no integer, id text, kind text, config jsonb, needs jsonb, concurrency integer,
-       slo_seconds float8, shards bigint, waves jsonb, ranges jsonb);
+       slo_seconds float8, timebox_seconds float8, shards bigint, waves jsonb, ranges jsonb, scheduler text);
 
 -- name: by_key
 -- The plan that was submitted under an idempotency key.
@@ -24,7 +24,7 @@ select id::text, request_hash from tidemark.plans where idempotency_key = :key;
 
 -- name: openable
 -- Stages that wait for nothing any more. The caller has locked the plan.
-select s.no, s.id, s.kind, s.config, s.shards, s.concurrency, s.waves, s.ranges
+select s.no, s.id, s.kind, s.config, s.shards, s.concurrency, s.waves, s.ranges, s.scheduler
   from tidemark.stages s
  where s.plan = :plan and s.status = 'waiting'
    and not exists (select from tidemark.stages n where n.plan = s.plan and n.no = any (s.needs) and n.status <> 'succeeded')
@@ -33,7 +33,8 @@ select s.no, s.id, s.kind, s.config, s.shards, s.concurrency, s.waves, s.ranges
 -- name: open
 -- A stage is open, with its first shards released.
 update tidemark.stages
-   set status = 'open', opened_at = coalesce(opened_at, app_now()), shards = :shards, released = :released, is_open_ended = :is_open_ended, last = null
+   set status = 'open', opened_at = coalesce(opened_at, app_now()), deadline_at = app_now() + timebox, shards = :shards, released = :released,
+       is_open_ended = :is_open_ended, last = null
  where plan = :plan and no = :no;
 
 -- name: release
@@ -42,7 +43,8 @@ update tidemark.stages set released = :released where plan = :plan and no = :no;
 
 -- name: lock_stage
 -- A stage, locked, as long as it is open.
-select s.no, s.id, s.kind, s.config, s.shards, s.concurrency, s.waves, s.released, s.is_open_ended and s.last is null as goes_on
+select s.no, s.id, s.kind, s.config, s.shards, s.concurrency, s.waves, s.released, s.is_open_ended and s.last is null as goes_on,
+       s.deadline_at is not null and s.deadline_at <= app_now() as is_overdue, extract(epoch from s.timebox)::float8 as timebox_seconds
   from tidemark.stages s
  where s.plan = :plan and s.no = :no and s.status = 'open'
    for no key update;
@@ -62,23 +64,47 @@ select exists (select from tidemark.lanes where plan = :plan and stage = :no and
 -- name: end_stage
 -- A stage is over.
 update tidemark.stages
-   set status = case when :ok then 'succeeded' else 'failed' end, shards = coalesce(shards, released), finished_at = app_now()
+   set status = case when :ok then 'succeeded' else 'failed' end, reason = :reason, shards = coalesce(shards, released), finished_at = app_now(),
+       unreported = (select coalesce(sum(l.hi - l.done), 0) from tidemark.lanes l where l.plan = :plan and l.stage = :no)
  where plan = :plan and no = :no;
 
 -- name: learn
--- How many shards make a chunk of about a second.
-update tidemark.stages set chunk = :chunk where plan = :plan and no = :no and chunk <> :chunk;
+-- How many shards make a chunk of about a second, and how long they took in the last ones.
+update tidemark.stages
+   set chunk = :chunk,
+       took = (select coalesce(jsonb_agg(t.seconds order by t.n), '[]')
+                 from (select u.seconds, u.n from jsonb_array_elements(:took::jsonb || took) with ordinality u (seconds, n) order by u.n limit :kept) t)
+ where plan = :plan and no = :no;
+
+-- name: add_pieces
+-- Count new pieces of split shards; no row when the plan would have more shards than it may. The caller has locked the plan.
+update tidemark.stages s set pieces = s.pieces + :count
+  from tidemark.plans p
+ where s.plan = :plan and s.no = :no and p.id = s.plan
+   and (select sum(coalesce(x.shards, x.released) + x.pieces) from tidemark.stages x where x.plan = :plan) + :count
+       <= least(:most, coalesce((p.definition #>> '{constraints,max_shards}')::bigint, :most))
+returning s.pieces - :count;
+
+-- name: overdue_stages
+-- Open stages whose time limit is over.
+select s.plan::text, s.no
+  from tidemark.stages s join tidemark.plans p on p.id = s.plan
+ where s.status = 'open' and s.deadline_at <= app_now() and p.finished_at is null
+ order by s.deadline_at, s.plan, s.no
+ limit :limit;
 
 -- name: lock
 -- A plan, locked.
 select id::text, name, status, definition, undoes::text, (select count(*) from tidemark.stages s where s.plan = p.id and s.status = 'open'),
        (select count(*) from tidemark.stages s where s.plan = p.id and s.status = 'failed'),
-       (select count(*) from tidemark.stages s where s.plan = p.id and s.status = 'waiting')
+       (select count(*) from tidemark.stages s where s.plan = p.id and s.status = 'waiting'),
+       (select string_agg(s.reason, '; ' order by s.no) from tidemark.stages s where s.plan = p.id and s.status = 'failed')
   from tidemark.plans p where id = :plan for no key update;
 
 -- name: work
 -- What a worker needs to know of a stage.
-select s.id, s.kind, s.config, s.shards, s.is_open_ended, s.chunk, p.hash, p.shard_timeout, p.undoes is not null
+select s.id, s.kind, s.config, s.shards, s.is_open_ended, s.chunk, p.hash, p.shard_timeout, p.undoes is not null, s.took,
+       extract(epoch from s.deadline_at - app_now())::float8
   from tidemark.stages s join tidemark.plans p on p.id = s.plan
  where s.plan = :plan and s.no = :no;
 
@@ -94,7 +120,8 @@ update tidemark.plans
 -- name: reopen
 -- Stages that failed are open again: what failed in them is tried once more.
 update tidemark.stages
-   set status = 'open', finished_at = null, root = null, shards = case when is_open_ended then null else shards end
+   set status = 'open', finished_at = null, root = null, reason = null, unreported = 0, deadline_at = app_now() + timebox,
+       shards = case when is_open_ended then null else shards end
  where plan = :plan and status = 'failed';
 
 -- name: overdue
@@ -124,7 +151,7 @@ select s.plan::text, p.name, s.id, extract(epoch from app_now() - s.opened_at)::
 
 -- name: record
 -- What became of a chunk.
-insert into tidemark.leaves (plan, stage, lo, hi, digests, peaks) values (:plan, :stage, :lo, :hi, :digests, :peaks);
+insert into tidemark.leaves (plan, stage, lo, hi, digests, peaks, parity) values (:plan, :stage, :lo, :hi, :digests, :peaks, :parity);
 
 -- name: unsealed
 -- Plans that are over and whose tree of results has no root yet.
@@ -163,7 +190,7 @@ update tidemark.plans set root = :root where id = :plan and finished_at = :finis
 select p.id::text as plan, p.name, p.status as plan_status, p.priority, p.reason, p.submitted_by, p.submitted_at, p.deadline_at,
        p.finished_at as plan_finished_at, p.hash, p.seed,
        encode(p.root, 'hex'), p.retries, p.retry_budget, p.undoes::text, s.no, s.id, s.kind, s.status, s.shards, s.is_open_ended, s.released, s.opened_at, s.finished_at,
-       s.chunk, s.slo, s.config, encode(s.root, 'hex'), l.lanes, l.held, l.running, l.left, f.retry, f.dead, f.healed, array(select n.id from tidemark.stages n where n.plan = s.plan and n.no = any (s.needs)), app_now()
+       s.chunk, s.slo, s.config, encode(s.root, 'hex'), l.lanes, l.held, l.running, case when s.status = 'open' then l.left else s.unreported end, f.retry, f.dead, f.healed, f.split, s.pieces, s.reason as stage_reason, s.deadline_at as stage_deadline_at, array(select n.id from tidemark.stages n where n.plan = s.plan and n.no = any (s.needs)), app_now()
   from (select * from tidemark.plans
          where (:plan::uuid is null or id = :plan) and (not :unfinished or finished_at is null)
          order by submitted_at desc limit :limit) p
@@ -173,8 +200,9 @@ select p.id::text as plan, p.name, p.status as plan_status, p.priority, p.reason
               coalesce(sum(busy - done) filter (where leased_until >= app_now()), 0)::bigint as running, coalesce(sum(hi - done), 0)::bigint as left
          from tidemark.lanes where plan = s.plan and stage = s.no) l
   cross join lateral (
-       select count(*) filter (where status = 'retry') as retry, count(*) filter (where status = 'dead') as dead, count(*) filter (where status = 'healed') as healed
-         from tidemark.shard_failures where plan = s.plan and stage = s.no) f
+       select count(*) filter (where status = 'retry') as retry, count(*) filter (where status = 'dead') as dead, count(*) filter (where status = 'healed') as healed,
+              count(*) filter (where status = 'retry' and (pieces is not null or code = 'slow')) as split
+         from tidemark.shard_failures where plan = s.plan and stage = s.no and shard >= 0) f
  order by p.submitted_at desc, p.id, s.no;
 
 -- name: definition
@@ -217,7 +245,7 @@ select p.id::text, p.name, min(s.kind), extract(epoch from app_now() - max(w.sin
          from tidemark.lanes l where l.plan = s.plan and l.stage = s.no and (l.done < l.hi or s.is_open_ended)
        union all
        select max(greatest(f.ready_at, f.failed_at)), coalesce(bool_or(f.leased_until >= app_now()), false)
-         from tidemark.shard_failures f where f.plan = s.plan and f.stage = s.no and f.status = 'retry') w
+         from tidemark.shard_failures f where f.plan = s.plan and f.stage = s.no and f.status = 'retry' and f.pieces is null) w
  where p.finished_at is null and p.status = 'running' and p.deadline_at > app_now()
  group by p.id, p.name
 having not bool_or(w.is_held) and max(w.since) < app_now() - :age::interval

@@ -10,6 +10,7 @@ from common.settings import task_key
 from deploy.local.postgres import Cluster
 from tests.bench import events, lab
 from tests.bench.lab import HERE, OWNER, ROOT, Database, Result
+from tests.make import a_ring
 
 ROUNDS = 7
 MAIN = ROOT / "functions" / "main.py"
@@ -51,7 +52,7 @@ def _ours(name: str, database: Database) -> dict[str, float]:
     environment = database.environment(**({"FUNCTION_USE_ASGI": "true"} if name.endswith("asgi") else {}))
     headers = {
         "webhook": {"X-Zoho-Webhook-Signature": events.signature(SIGNED), "Content-Type": "application/json"},
-        "process": {"Authorization": f"Bearer {task_key(environment['SECRET_KEY'])}"},
+        "process": a_ring("process", secret=environment["SECRET_KEY"]),
         "tick": {"Authorization": f"Bearer {task_key(environment['SECRET_KEY'])}"},
     }.get(target, {"Authorization": f"Bearer {OWNER}"})
     body = SIGNED if target == "webhook" else b""

@@ -2,11 +2,12 @@
 
 `statement N` dies by SIGKILL at the worker's N-th message to Postgres, `poison` leaves without a word inside the shape of
 a record that is named so, `writer SECONDS SEED` receives and applies until the time is up, whoever else does. `shards N`
-dies like `statement N`, working on plans.
+dies like `statement N`, working on plans; `deploys N` counts what it says to providers, and what they answer, as well.
 """
 
 from __future__ import annotations
 
+import http.client
 import os
 import random
 import signal
@@ -53,22 +54,26 @@ class Doomed:
         self._parent.communicate(timeout=10)
 
 
-def _die_at(number: int) -> None:
-    """From here on, the `number`-th message to Postgres is never sent."""
+def _die_at(number: int, *, with_providers: bool = False) -> None:
+    """From here on, the `number`-th message to Postgres is never sent; nor one to a provider, or its answer never read."""
     sent = 0
 
     def counted(method: Any) -> Any:
-        def call(*given: Any) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
             nonlocal sent
             sent += 1
             if sent == number:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return method(*given)
+            return method(*given, **named)
 
         return call
 
     db.Connection.execute = counted(db.Connection.execute)  # type: ignore[method-assign]
     db.Connection.script = counted(db.Connection.script)  # type: ignore[method-assign]
+    if with_providers:
+        connection = http.client.HTTPConnection
+        connection.request = counted(connection.request)  # type: ignore[method-assign]
+        connection.getresponse = counted(connection.getresponse)  # type: ignore[method-assign]
 
 
 def _leave_at_poison() -> None:
@@ -115,8 +120,8 @@ def _obey(order: str) -> None:
     if what == "writer":
         _write(float(given[0]), int(given[1]))
         return
-    if what == "shards":
-        _die_at(int(given[0]))
+    if what in ("shards", "deploys"):
+        _die_at(int(given[0]), with_providers=what == "deploys")
         work.work(holder="doomed")
         return
     if what == "statement":

@@ -31,6 +31,7 @@ from tests.chaos.nursery import ROOT, Nursery
 from tests.chaos.processes import HOST, Program, environment, eventually, free_port
 from tests.chaos.proxy import Remote
 from tests.conftest import OWNER, VARIABLES, forget
+from tests.make import a_ring
 
 TEMPLATE = "template_campaign"
 ATTEMPTS = 5
@@ -202,9 +203,9 @@ class Field:
 
     def call(self, path: str, body: Any = None, *, task: bool = False, method: str = "POST", port: int = 0) -> tuple[int, Any]:
         """One request of an operator, or of a task's caller; status 0 when there was no answer."""
-        key = settings.task_key(VARIABLES["SECRET_KEY"]) if task else OWNER
         sent = b"" if body is None else json.dumps(body).encode()
-        answer = request(port or self.any_gateway().port, method, path, sent, {"authorization": f"Bearer {key}"}, seconds=15.0)
+        headers = a_ring(path.rpartition("/")[2], sent, secret=VARIABLES["SECRET_KEY"]) if task else {"authorization": f"Bearer {OWNER}"}
+        answer = request(port or self.any_gateway().port, method, path, sent, headers, seconds=15.0)
         return answer.status, answer.body
 
     def _tick(self) -> None:

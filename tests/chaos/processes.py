@@ -90,6 +90,12 @@ class Program:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
 
+    def terminate(self, seconds: float) -> int:
+        """SIGTERM, as a platform sends it before it replaces an instance; the exit status, once what was under way has ended."""
+        assert self._process
+        self._process.terminate()
+        return self._process.wait(seconds)
+
     def stop(self) -> None:
         """SIGTERM, and SIGKILL if that is not enough."""
         if self._process and self._process.poll() is None:

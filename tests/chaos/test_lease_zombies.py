@@ -22,7 +22,7 @@ import pytest
 from common import db
 from common.errors import Passive, Unavailable
 from common.flows import chunks, lease, migrate, schedules, tick, work
-from common.stores import lanes
+from common.stores import lanes, migrations
 from common.stores import schedules as store
 from tests.chaos.processes import eventually
 from tests.kinds import submit
@@ -218,7 +218,7 @@ def main() -> None:
 
 
 def _migrate(folder: Path) -> None:
-    _stop_after(migrate, "_run", call=len(migrate.migrations(folder)) - 1)
+    _stop_after(migrations, "_run", call=len(migrate.migrations(folder)) - 1)
     try:
         migrate.run(folder, folder / "none")
     except Passive as refused:

@@ -24,7 +24,7 @@ from tests.chaos import check
 from tests.chaos.doomed import LEFT, Doomed
 from tests.conftest import ORGANIZATION, OWNER
 from tests.kinds import a_stage, submit
-from tests.make import an_invoice, an_item, connection, send
+from tests.make import a_ring, an_invoice, an_item, connection, send
 
 DAY = timedelta(hours=24, seconds=1)
 ALERTS = "select alert_type, entity_type::text, affected_count from tds_alerts where not resolved order by 1, 2"
@@ -518,7 +518,7 @@ def test_after_an_outage_healing_is_not_late_at_once(sql, turn_clock):
 
 
 def a_task(path, handle):
-    return handle(Request("POST", path, headers=(("authorization", f"Bearer {settings.load().task_key}"),), body=b"{}"))
+    return handle(Request("POST", path, headers=tuple(a_ring(path.rpartition("/")[2], b"{}").items()), body=b"{}"))
 
 
 @pytest.fixture

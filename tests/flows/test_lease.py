@@ -11,8 +11,8 @@ import pytest
 from common import db, log
 from common.errors import Conflict, LeaseLost, Passive, Unavailable
 from common.flows import lease, migrate
-from common.flows.lease import Held
-from common.stores import leases
+from common.stores import holding, leases, migrations
+from common.stores.holding import Held
 from tests.flows.test_migrate import FIRST
 
 SECOND, LEASE = timedelta(seconds=1), timedelta(seconds=150)
@@ -299,9 +299,9 @@ def test_a_migrator_that_comes_back_after_another_deployment_migrated_is_refused
     none = tmp_path / "none"
     configured(DEPLOYMENT="blue")
     with db.transaction() as tx:
-        held = lease.hold_to_migrate(tx)
+        held = holding.hold_to_migrate(tx)
     wanted = migrate.migrations(tmp_path)
-    assert list(migrate._once(wanted[-2], wanted, held)) == [wanted[-2].name]
+    assert list(migrations._once(wanted[-2], wanted, held)) == [wanted[-2].name]
     sql("update tidemark.leases set expires_at = heartbeat_at, acquired_at = heartbeat_at where name = 'migrate'")
     configured(DEPLOYMENT="green")
     assert migrate.run(tmp_path, none) == [wanted[-1].name]
@@ -310,7 +310,7 @@ def test_a_migrator_that_comes_back_after_another_deployment_migrated_is_refused
     (tmp_path / f"{number + 3:04}_step.sql").write_text(FIRST.replace("firsts", "step_3"))
     wanted = migrate.migrations(tmp_path)
     with pytest.raises(LeaseLost):
-        list(migrate._once(wanted[-1], wanted, held))
+        list(migrations._once(wanted[-1], wanted, held))
     assert sql("select to_regclass('public.step_3')") == [[None]]
     assert fenced(sql) == 1
 
@@ -318,20 +318,20 @@ def test_a_migrator_that_comes_back_after_another_deployment_migrated_is_refused
 def test_a_migrator_waits_its_turn_while_another_deployment_is_at_it(sql, configured):
     configured(DEPLOYMENT="blue")
     with db.transaction() as tx:
-        held = lease.hold_to_migrate(tx)
+        held = holding.hold_to_migrate(tx)
     configured(DEPLOYMENT="green")
     with pytest.raises(Passive) as refused:
         migrate.run()
     assert refused.value.fields["holder"] == "blue"
     with db.transaction() as tx:
-        lease.end_migrating(tx, held)
+        holding.end_migrating(tx, held)
     assert migrate.run() == []
     assert sql("select former_holder from tidemark.lease_history where name = 'migrate' order by token") == [[None], ["blue"]]
 
 
 def test_two_migrators_of_one_deployment_share_the_lease_and_the_first_to_end_does_not_stop_the_other(sql):
     with db.transaction() as tx:
-        held = lease.hold_to_migrate(tx)
+        held = holding.hold_to_migrate(tx)
     assert migrate.run() == []
     with db.transaction() as tx:
-        assert lease.hold_to_migrate(tx, held).token > held.token
+        assert holding.hold_to_migrate(tx, held).token > held.token

@@ -13,6 +13,7 @@ from common import db
 from common.errors import Passive
 from common.flows import fires, heal, lease, plan_status, process, reconcile, schedules, sync, tick, work
 from common.rules.http import Request
+from common.stores import holding
 from common.stores import schedules as store
 from deploy.local.zoho import StandIn
 from tests.conftest import OWNER
@@ -93,7 +94,7 @@ def test_its_tick_still_sweeps_and_folds(sql, passive):
 def test_a_tick_that_does_not_know_who_is_active_does_what_anybody_may_and_says_so(sql, rung, monkeypatch):
     a_due_schedule(sql)
     send("products", an_item())
-    monkeypatch.setattr(lease, "ASKS", 0)
+    monkeypatch.setattr(holding, "ASKS", 0)
     with pytest.raises(Exception, match="in the same moment"):
         tick.tick()
     assert sql("select count(*) from tidemark.deltas where name = 'received'") == [[0]]

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from common import db
 from common.errors import Conflict, Unavailable
 from common.flows import migrate, process
+from common.stores import migrations
 from deploy.local.postgres import Cluster
 from tests.conftest import _execute
 from tests.functions.shells import ROOT
@@ -155,10 +157,16 @@ def held(empty: str, folder: Path) -> Iterator[db.Connection]:
     connection.close()
 
 
-def test_a_lock_that_is_not_given_is_asked_for_again(held, folder, monkeypatch, capsys):
-    monkeypatch.setattr(migrate, "LOCK", migrate.timedelta(milliseconds=200))
+@pytest.fixture
+def hurried(monkeypatch):
+    """Waits that a test can bear."""
+    monkeypatch.setattr(migrations, "LOCK", timedelta(milliseconds=50))
+    monkeypatch.setattr(migrations, "LONGEST", timedelta(milliseconds=50))
+
+
+def test_a_lock_that_is_not_given_is_asked_for_again(held, folder, hurried, capsys):
     wanted = migrate.migrations(folder)
-    attempts = iter(migrate._once(wanted[1], wanted))
+    attempts = iter(migrations._once(wanted[1], wanted))
     with ThreadPoolExecutor(1) as thread:
         ran = thread.submit(list, attempts)
         while "migration.retried" not in capsys.readouterr().out:
@@ -167,8 +175,51 @@ def test_a_lock_that_is_not_given_is_asked_for_again(held, folder, monkeypatch, 
         assert ran.result(30) == ["0002_second"]
 
 
-def test_a_lock_that_is_never_given_ends_the_run_after_five_tries(held, folder, monkeypatch, capsys):
-    monkeypatch.setattr(migrate, "LOCK", migrate.timedelta(milliseconds=20))
+def test_a_lock_that_is_never_given_ends_the_run_after_ten_tries(held, folder, hurried, capsys):
     with pytest.raises(Unavailable):
         run(folder)
-    assert capsys.readouterr().out.count("migration.retried") == migrate.TRIES - 1
+    assert capsys.readouterr().out.count("migration.retried") == migrations.TRIES - 1
+
+
+def test_a_migration_has_its_time_for_all_of_its_statements_together(empty, folder, configured):
+    configured(DATABASE_URL=empty, HXO_MIGRATION_TIMEOUT="1")
+    run(folder)
+    short = "select pg_sleep(0.6);"  # each of them is within the limit
+    (folder / "0002_second.sql").write_text(f"-- slow\ncreate table public.seconds (id integer);\n{short}\n{short}")
+    with pytest.raises(Unavailable, match=r"0002_second takes longer than 1 s, .* HXO_MIGRATION_TIMEOUT"):
+        run(folder)
+    assert _execute(empty, "select to_regclass('public.seconds')") == [[None]]
+    configured(DATABASE_URL=empty, HXO_MIGRATION_TIMEOUT="30")
+    assert run(folder) == ["0002_second"]
+
+
+def test_what_runs_outside_a_transaction_is_bounded_as_well(empty, folder, configured):
+    configured(DATABASE_URL=empty, HXO_MIGRATION_TIMEOUT="1")
+    (folder / "0002_second.sql").write_text("-- no transaction\nselect pg_sleep(3);")
+    with pytest.raises(Unavailable, match="HXO_MIGRATION_TIMEOUT"):
+        run(folder)
+
+
+def test_an_index_that_was_left_half_built_is_not_taken_for_one(empty, folder):
+    run(folder)
+    _execute(empty, "insert into public.firsts values (1), (2)")
+    (folder / "0002_index.sql").write_text(
+        "-- no transaction\ncreate unique index concurrently if not exists halves on public.firsts ((id / 10));\n"
+    )
+    with pytest.raises(Conflict):  # two rows are one to the index
+        run(folder)
+    with pytest.raises(Conflict, match=r"halves was left half built .* drop it"):
+        run(folder)
+    assert _execute(empty, "select name from tds_schema_versions") == [["0001_first"]]
+    _execute(empty, "drop index public.halves; delete from public.firsts where id = 1")
+    assert run(folder) == ["0002_index"]
+
+
+def test_bodies_texts_and_comments_may_hold_semicolons(empty, folder):
+    (folder / "0002_second.sql").write_text("""-- everything; at once
+        create table public.seconds (said text default 'a;b'';c', "odd;name" text); /* one; /* two; */ three; */
+        create function public.told() returns text language plpgsql as $body$ begin return $$x;y$$; end $body$;
+        insert into public.seconds ("odd;name") values (E'it\\'s; all') -- the last; it has no semicolon
+    """)
+    assert run(folder) == ["0001_first", "0002_second"]
+    assert _execute(empty, 'select said, "odd;name", public.told() from public.seconds') == [["a;b';c", "it's; all", "x;y"]]

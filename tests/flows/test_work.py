@@ -66,7 +66,7 @@ def test_a_stage_whose_needs_failed_never_opens_and_the_plan_fails(sql, trial):
     assert [each["status"] for each in found["stages"]] == ["failed", "waiting"]
     assert shards_done(sql) == [0, 2]  # only the refused one failed, not its chunk
     assert plan_status.report(plan)["failures"][0] | {"failed_at": None} == {
-        "stage": "first", "shard": 1, "status": "dead", "attempts": 1, "heal_depth": 0, "code": "invalid-value", "message": "The request is well formed, but its values are not acceptable.", "failed_at": None,
+        "stage": "first", "shard": 1, "piece": None, "status": "dead", "attempts": 1, "heal_depth": 0, "code": "invalid-value", "message": "The request is well formed, but its values are not acceptable.", "failed_at": None,
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from common.rules.http import Request
 from tests.conftest import OWNER
 from tests.functions.shells import Reply, asgi, keeps_the_promises_of_a_refusal, wsgi
 from tests.house.tree import Declared, routes
-from tests.make import a_request, an_item, signed
+from tests.make import a_request, a_ring, an_item, signed
 
 Sql = Callable[..., list[list[Any]]]
 VERDICTS = {401: "who are you", 403: "not you"}
@@ -26,6 +26,8 @@ STRANGERS = ("nobody", "expired", "revoked", "task", "Admiral", "of another data
 
 def ask(method: str, path: str, token: str | None = None, target: str | None = None, body: bytes = b"") -> Reply:
     headers = () if token is None else (("authorization", token if " " in token or token == "Admiral" else f"Bearer {token}"),)
+    if path.startswith("/tasks/"):
+        headers += (("tidemark-token", a_ring(path[7:], body)["tidemark-token"]),)
     owner = target or next(route.function for route in routes() if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route.path), path))
     return wsgi(Request(method, path, "", headers, body), owner)
 

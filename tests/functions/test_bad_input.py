@@ -21,12 +21,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as chances
 from hypothesis import strategies as st
 
-from common import settings
 from common.flows import process
 from common.rules.http import Request
 from tests.conftest import OWNER
 from tests.functions.shells import HUNG_UP, asgi, keeps_the_promises_of_a_refusal, raw, served, wsgi
-from tests.make import SECRET, a_form, a_request, an_item, signed
+from tests.make import SECRET, a_form, a_request, a_ring, an_item, signed
 
 Sql = Callable[..., list[list[Any]]]
 
@@ -470,8 +469,8 @@ def test_47_what_is_not_there_and_what_is_not_yours_look_alike():
 
 
 def test_91_a_task_that_finds_nothing_to_do_is_done():
-    key = settings.load().task_key
-    reply = wsgi(Request("POST", "/tasks/process", "", (("authorization", f"Bearer {key}"),), b'{"id":"gone"}'), "process")
+    body = b'{"id":"gone"}'
+    reply = wsgi(Request("POST", "/tasks/process", "", tuple(a_ring("process", body).items()), body), "process")
     assert (reply.status, reply.json["outcomes"]) == (200, {})
 
 

@@ -9,14 +9,14 @@ from contextlib import ExitStack
 
 import pytest
 
-from common import db, settings
+from common import db
 from tests.chaos.conftest import durable, stack  # noqa: F401 - fixtures
 from tests.chaos.processes import HOST, Load, ask, environment, eventually, function, webhook
-from tests.conftest import OWNER, VARIABLES
-from tests.make import an_invoice, an_item
+from tests.conftest import OWNER
+from tests.make import a_ring, an_invoice, an_item
 
 pytestmark = pytest.mark.process
-TASK = {"authorization": f"Bearer {settings.task_key(VARIABLES['SECRET_KEY'])}"}
+TASK = a_ring("process")
 OPERATOR = {"authorization": f"Bearer {OWNER}"}
 BOTH_MODES = pytest.mark.parametrize("mode", [{}, {"FUNCTION_USE_ASGI": "true"}], ids=["threads", "event loop"])
 
@@ -42,7 +42,7 @@ def test_every_target_answers_from_a_process_of_its_own(started, sql):
     assert ask(ports["webhook"], "POST", path, body=body, **headers)[0] == 202
     status, _, report = ask(ports["process"], "POST", "/tasks/process", **TASK)
     assert (status, report["outcomes"]) == (200, {"applied": 1})
-    status, _, report = ask(ports["tick"], "POST", "/tasks/tick", **TASK)
+    status, _, report = ask(ports["tick"], "POST", "/tasks/tick", authorization=TASK["authorization"])
     assert (status, report["swept"]) == (200, 0)
     status, _, stats = ask(ports["status"], "GET", "/queue/stats", **OPERATOR)
     assert status == 200

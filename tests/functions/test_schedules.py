@@ -17,6 +17,7 @@ from common.rules.http import Request
 from deploy.local import gateway
 from tests.conftest import OWNER
 from tests.functions.shells import Reply, keeps_the_promises_of_a_refusal, wsgi
+from tests.make import a_ring
 
 Sql = Callable[..., list[list[Any]]]
 NEW = {"name": "mine", "cron": "0 2 * * *", "time_zone": "Europe/Berlin", "function": "heal"}
@@ -28,7 +29,8 @@ pytestmark = pytest.mark.usefixtures("database_url")
 def ask(method: str, path: str, body: Any = None, token: str = OWNER) -> Reply:
     path, _, query = path.partition("?")
     sent = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    return wsgi(Request(method, path, query, (("authorization", f"Bearer {token}"),), sent), gateway.target_of(method, path))
+    headers = {"authorization": f"Bearer {token}"} | ({"tidemark-token": a_ring(path[7:], sent)["tidemark-token"]} if path.startswith("/tasks/") else {})
+    return wsgi(Request(method, path, query, tuple(headers.items()), sent), gateway.target_of(method, path))
 
 
 def task(body: Any, function: str = "heal") -> Reply:

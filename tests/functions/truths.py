@@ -191,6 +191,7 @@ TRUTHS: dict[str, dict[str, Any]] = {
         r"lock_takeover_event\.expired_for_seconds": "select extract(epoch from acquired_at - former_expires_at)"
         " from tidemark.lease_history where former_holder is not null order by token desc limit 1",
     },
+    "/health/diag": {"queue_depth": DEPTH, "ticket_count": "select count(*) from tidemark.tickets where status <> 'resolved'"},
     "/queue/stats": STATS,
     "/dashboard/queue-stats": STATS,
     "/api/tds/monitoring/health": {

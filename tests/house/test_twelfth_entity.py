@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from common.flows import migrate
+from common.stores import migrations
 from tests.house.tree import ROOT
 
 CODE = """
@@ -26,8 +26,8 @@ assert process.process().outcomes == {"applied": 1}
 
 def test_a_twelfth_record_type_is_one_file_and_one_migration(sql, tmp_path):
     twelfth = ROOT / "tests" / "house" / "twelfth"
-    shutil.copytree(migrate.SQL / "migrations", tmp_path / "migrations")
-    number = len(migrate.migrations()) + 1
+    shutil.copytree(migrations.SQL / "migrations", tmp_path / "migrations")
+    number = len(migrations.migrations()) + 1
     shutil.copy(twelfth / "unicorns.sql", tmp_path / "migrations" / f"{number:04}_unicorns.sql")
     command = [sys.executable, "-c", CODE, str(twelfth), str(tmp_path / "migrations")]
     ended = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False)

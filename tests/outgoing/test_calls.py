@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -139,6 +141,26 @@ def zoho_slow():
         calls.close()
 
 
+def test_headers_that_trickle_in_are_waited_for_no_longer_than_the_call_may_take():
+    enough = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                for character in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"s" * 1000:
+                    connection.sendall(bytes([character]))
+                    if enough.wait(0.05):
+                        return
+
+        threading.Thread(target=drip, daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="in time"):
+            get(f"http://127.0.0.1:{listening.getsockname()[1]}", seconds=0.5)
+        enough.set()
+    assert time.monotonic() - began < 1.5
+
+
 def test_a_redirect_is_not_followed(serve):
     elsewhere = serve(answer(b"stolen"))
     server = serve(answer(b"", "302 Found", f"Location: {elsewhere.url}/"))
@@ -164,8 +186,8 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(serve, tmp_path):
 
 
 def test_one_context_verifies_for_everybody():
-    assert calls._tls() is calls._tls()
-    assert (calls._tls().verify_mode, calls._tls().check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert calls.tls() is calls.tls()
+    assert (calls.tls().verify_mode, calls.tls().check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 def self_signed(folder):

@@ -1,10 +1,13 @@
-"""A source for kinds that read one."""
+"""A source for kinds that read one, and a server for those that call one."""
+
+from __future__ import annotations
 
 import pytest
 
 from common.outgoing import calls
 from deploy.local.zoho import StandIn
 from tests.make import connection
+from tests.served import served
 
 
 @pytest.fixture
@@ -15,3 +18,6 @@ def source(configured):
         configured(**connection(zoho))
         yield zoho
         calls.close()
+
+
+__all__ = ["served", "source"]

@@ -1,0 +1,87 @@
+"""A deploy whose workers are killed fifty times on its way, between any two messages to the database or to a provider."""
+
+from __future__ import annotations
+
+import random
+import sys
+from datetime import timedelta
+
+import pytest
+
+from common.flows import deployment_status, work
+from tests.chaos.doomed import DIED, Doomed
+from tests.releases import NEW, OLD, opened, triggered, triggers
+
+pytestmark = pytest.mark.process
+KILLS = 50
+LEASE = timedelta(seconds=31)
+LIMITS = {"wave_seconds": 36_000, "vote_seconds": 3600, "rollback_seconds": 36_000}
+
+
+@pytest.fixture
+def world(sql, configured, turn_clock):
+    with opened(sql, configured, turn_clock) as found:
+        yield found
+
+
+@pytest.fixture
+def doomed(database_url, world):
+    started = Doomed(database_url)
+    yield started
+    started.close()
+
+
+def killed(world, doomed, deployment, seed):
+    """Work on it with workers that die, and then with one that does not; how often one died, and how it ended.
+
+    Before the first target is touched they live longer: bootstrap has seven minutes, and each death costs half of one.
+    """
+    chance, deaths = random.Random(seed), 0
+    while deaths < KILLS:
+        is_early = all(target["state"] == "queued" for target in deployment_status.show(deployment)["targets"])
+        code = doomed.order(f"deploys {chance.randint(30, 80) if is_early else chance.randint(4, 45)}")
+        assert code in (0, DIED)
+        deaths += code == DIED
+        world.turn_clock(LEASE)
+        if deployment_status.show(deployment)["ended_at"] and world.idle():
+            break
+    return deaths, world.work(deployment)
+
+
+def test_a_deploy_killed_fifty_times_goes_live_and_asks_each_provider_once(world, doomed, capsys):
+    begun = triggers(world)
+    deployment = world.start(strategy={"kind": "waves", "waves": [["web"], ["page", "api"]], **LIMITS})["deployment_id"]
+    deaths, found = killed(world, doomed, deployment, 11)
+    with capsys.disabled():
+        sys.stdout.write(f"\na deploy was killed {deaths} times on its way\n")
+    assert deaths >= KILLS, (deaths, found["status"], found["reason"])
+    assert found["status"] == "live", found["reason"]
+    assert {name: world.running()[name] for name in begun} == dict.fromkeys(begun, NEW)
+    assert set(triggered(world, begun).values()) == {1}
+
+
+def test_a_rollback_killed_fifty_times_puts_everything_back_and_freezes(world, doomed, capsys):
+    world.live("green", OLD)
+    world.providers.behave(NEW, place="green", error_rate=0.4)
+    names = ("web", "page", "api", "green")
+    gates = {"metrics": [{"name": "error_rate", "max": 0.05, "count": 2, "interval_seconds": 30}]}
+    strategy = {"kind": "waves", "waves": [["web", "page", "api"], ["green"]], **LIMITS}
+    deployment = world.start(targets=list(names), strategy=strategy, gates=gates)["deployment_id"]
+    deaths, found = killed(world, doomed, deployment, 12)
+    with capsys.disabled():
+        sys.stdout.write(f"\na deploy that failed was killed {deaths} times, on its way and back\n")
+    assert deaths >= KILLS, (deaths, found["status"], found["reason"])
+    assert found["status"] == "rolled_back", found["reason"]
+    back = world.work(found["rolled_back_by"])
+    assert back["status"] == "live", back["reason"]
+    assert {name: world.running()[name] for name in names} == dict.fromkeys(names, OLD)
+    assert all(target["frozen"] and target["verified_at"] for target in back["targets"])
+    assert not work.work().chunks
+
+
+def test_nobody_is_asked_twice_even_when_the_answer_of_the_provider_is_lost(world):
+    begun = triggers(world)
+    world.providers.faults.add("lost", calls=3, method="POST")
+    found = world.work(world.start(strategy={"kind": "waves", "waves": [["web", "page", "api"]]})["deployment_id"])
+    assert found["status"] == "live", found["reason"]
+    assert set(triggered(world, begun).values()) == {1}
