@@ -29,6 +29,7 @@ check: $(INSTALLED) ## lint, check the types and the floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/squawk sql/migrations/*.sql
 
 fmt: $(INSTALLED) ## put the code into its form
 	@$(BIN)/ruff check --fix --exit-zero --quiet .

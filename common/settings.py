@@ -2,221 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import hashlib
 import hmac
 import os
-import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 
-from common import log
-
-ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w.-]+", re.ASCII)  # nothing that ends a header
+from common import log, variables
 
 
 class Misconfigured(Exception):
     """The environment does not let Tidemark start; the message lists every fault."""
-
-
-ARTIFACTS = ".tidemark/artifacts"  # below the project's own root
-_SHARED = re.compile(
-    r"https://(?:[a-z0-9-]+\.)+[a-z0-9-]+(?::[0-9]{1,5})?|http://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?"
-    r"|https://deploy-preview-\*--[a-z0-9-]+\.netlify\.app"
-)
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _flag(value: str) -> bool:
-    lowered = value.strip().lower()
-    if lowered in {"1", "true", "yes", "on"}:
-        return True
-    if lowered in {"0", "false", "no", "off", ""}:
-        return False
-    message = "is neither true nor false"
-    raise ValueError(message)
-
-
-def _listed(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-def _positive(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        message = "must be 1 or more"
-        raise ValueError(message)
-    return number
-
-
-def _whole(value: str) -> int:
-    number = int(value)
-    if number < 0:
-        message = "must not be negative"
-        raise ValueError(message)
-    return number
-
-
-def _seconds(value: str) -> timedelta:
-    return timedelta(seconds=_positive(value))
-
-
-def _milliseconds(value: str) -> timedelta:
-    return timedelta(milliseconds=_positive(value))
-
-
-def _database_url(value: str) -> str:
-    if not value.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
-        message = "must begin with postgresql://"
-        raise ValueError(message)
-    return value
-
-
-def _secret_key(value: str) -> str:
-    if len(value) < 16:  # noqa: PLR2004
-        message = "must have 16 characters or more"
-        raise ValueError(message)
-    return value
-
-
-def _seed(value: str) -> str:
-    if value and len(value) < 32:  # noqa: PLR2004
-        message = "must have 32 characters or more"
-        raise ValueError(message)
-    return value
-
-
-def _release(value: str) -> str:
-    if value and not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,63}", value, re.ASCII):
-        message = "must be 1 to 64 letters, digits, dots, hyphens, underscores and plus signs"
-        raise ValueError(message)
-    return value
-
-
-def _consensus(value: str) -> str:
-    mode = value.strip().upper()
-    if mode not in {"HARMONIC", "SIMPLE"}:
-        message = "must be HARMONIC or SIMPLE"
-        raise ValueError(message)
-    return mode
-
-
-def _path(value: str) -> str:
-    if not re.fullmatch(r"/[\w./~-]*", value, re.ASCII):
-        message = "must be a path such as /health/live"
-        raise ValueError(message)
-    return value
-
-
-def _artifacts(value: str) -> str:
-    found = value.strip().rstrip("/") or ARTIFACTS
-    if "://" in value and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[\w.=/-]+)?", found, re.ASCII):
-        message = "must be a directory, or s3://bucket/prefix"
-        raise ValueError(message)
-    return found
-
-
-def _queue(value: str) -> str:
-    if value not in {"cloud_tasks", "sqs"}:
-        message = "must be cloud_tasks or sqs"
-        raise ValueError(message)
-    return value
-
-
-def _deployment(value: str) -> str:
-    if not re.fullmatch("[a-z0-9][a-z0-9-]{0,62}", value):
-        message = "must be 1 to 63 small letters, digits and hyphens, and not begin with a hyphen"
-        raise ValueError(message)
-    return value
-
-
-def _data_centre(value: str) -> str:
-    lowered = value.strip().lower()
-    if lowered not in {"us", "eu", "in", "au", "jp", "ca", "cn", "sa"}:
-        message = "must be us, eu, in, au, jp, ca, cn or sa"
-        raise ValueError(message)
-    return lowered
-
-
-def _origins(value: str) -> tuple[str, ...]:
-    """As browsers write them: in small letters, without a path and the port that goes without saying."""
-    found = tuple(each.lower().rstrip("/") for each in _listed(value))
-    if not all(_SHARED.fullmatch(each) for each in found):
-        message = "must be https:// origins, http:// ones of this machine, or https://deploy-preview-*--<site>.netlify.app"
-        raise ValueError(message)
-    return tuple(re.sub(r"^(https://.*):443$|^(http://.*):80$", r"\1\2", each) for each in found)
-
-
-def _page_token(value: str) -> str:
-    if value and len(value) < 16:  # noqa: PLR2004
-        message = "must have 16 characters or more"
-        raise ValueError(message)
-    return value
-
-
-def _origin(value: str) -> str:
-    parts = urllib.parse.urlsplit(value.strip().rstrip("/"))
-    is_local = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}
-    if value and not (parts.hostname and (parts.scheme == "https" or is_local) and not parts.path and not parts.query):
-        message = "must be https://host, or http:// on this machine, without a path"
-        raise ValueError(message)
-    return parts.geturl()
-
-
-def _hook_url(value: str) -> str:
-    parts = urllib.parse.urlsplit(value.strip())
-    is_local = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}
-    if value and not (_has_host(parts) and (parts.scheme == "https" or is_local) and parts.username is None and not parts.fragment):
-        message = "must be an https:// address, or http:// on this machine, without a name and password"
-        raise ValueError(message)
-    return parts.geturl()
-
-
-def _smtp_url(value: str) -> str:
-    parts = urllib.parse.urlsplit(value.strip())
-    is_plain = parts.path in {"", "/"} and not parts.query and not parts.fragment
-    if value and not (parts.scheme in {"smtp", "smtps"} and _has_host(parts) and is_plain):
-        message = "must be smtp://user:password@host:port or smtps://..., the password with % escapes"
-        raise ValueError(message)
-    return parts.geturl()
-
-
-def _has_host(parts: urllib.parse.SplitResult) -> bool:
-    try:
-        return bool(parts.hostname and parts.hostname.encode("idna") and (parts.port is None or parts.port > 0))
-    except ValueError:  # a port that is no number, or a name that cannot be one
-        return False
-
-
-def _address(value: str) -> str:
-    if value and not ADDRESS.fullmatch(value.strip()):
-        message = "must be an address such as alerts@example.com"
-        raise ValueError(message)
-    return value.strip()
-
-
-def _addresses(value: str) -> tuple[str, ...]:
-    return tuple(_address(part) for part in _listed(value))
-
-
-def _signing_secrets(value: str) -> tuple[str, ...]:
-    found = _listed(value)
-    for secret in found:
-        try:
-            size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
-        except ValueError:
-            size = 0
-        if not secret.startswith("whsec_") or not 24 <= size <= 64:  # noqa: PLR2004 - as Standard Webhooks has it
-            message = "must be whsec_ and 24 to 64 bytes in base64"
-            raise ValueError(message)
-    return found
 
 
 def setting(read: Callable[[str], Any], default: str | None, what: str) -> Any:
@@ -228,97 +28,129 @@ def setting(read: Callable[[str], Any], default: str | None, what: str) -> Any:
 class Settings:
     """What the environment says. The field's name in capitals is the variable's name."""
 
-    database_url: str = setting(_database_url, None, "Postgres; postgresql:// and postgresql+asyncpg:// are both read")
-    deployment: str = setting(_deployment, "default", "which deployment this is, of those that share the database; one is ACTIVE")
-    secret_key: str = setting(_secret_key, None, "signs what Tidemark says to itself, such as the calls of tasks")
-    secret_key_previous: str = setting(_text, "", "still accepted while SECRET_KEY is being rotated")
-    seed_secret: str = setting(_seed, "", "signs what leaves Tidemark: tokens, exports, certificates; empty: a key of SECRET_KEY")
-    seed_secret_previous: str = setting(_seed, "", "still accepted while SEED_SECRET is being rotated")
-    release: str = setting(_release, "", "which version of the code this is, such as a commit; empty: the package's own version")
-    admiral_token: str = setting(_text, "", "the first owner token; make further ones with it and then unset it")
-    page_token: str = setting(_page_token, "", "lets the static page read /api/status, and nothing else; empty: operators only")
+    database_url: str = setting(variables.database_url, None, "Postgres; postgresql:// and postgresql+asyncpg:// are both read")
+    deployment: str = setting(
+        variables.deployment, "default", "which deployment this is, of those that share the database; one is ACTIVE"
+    )
+    secret_key: str = setting(variables.secret_key, None, "signs what Tidemark says to itself, such as the calls of tasks")
+    secret_key_previous: str = setting(variables.text, "", "still accepted while SECRET_KEY is being rotated")
+    seed_secret: str = setting(
+        variables.seed, "", "signs what leaves Tidemark: tokens, exports, certificates; empty: a key of SECRET_KEY"
+    )
+    seed_secret_previous: str = setting(variables.seed, "", "still accepted while SEED_SECRET is being rotated")
+    release: str = setting(
+        variables.release, "", "which version of the code this is, such as a commit; empty: the package's own version"
+    )
+    admiral_token: str = setting(variables.text, "", "the first owner token; make further ones with it and then unset it")
+    page_token: str = setting(
+        variables.page_token, "", "lets the static page read /api/status, and nothing else; empty: operators only"
+    )
     cors_origins: tuple[str, ...] = setting(
-        _origins, "", "whose pages may read /api/status, comma separated, such as https://status.example.com"
+        variables.origins, "", "whose pages may read /api/status, comma separated, such as https://status.example.com"
     )
-    zoho_organization_id: str = setting(_text, "", "the one organization of this database; records of others are quarantined")
+    zoho_organization_id: str = setting(
+        variables.text, "", "the one organization of this database; records of others are quarantined"
+    )
     zoho_webhook_secrets: tuple[str, ...] = setting(
-        _listed, "", "secrets of webhooks, comma separated, each `secret` (Zoho) or `scheme:secret`"
+        variables.listed, "", "secrets of webhooks, comma separated, each `secret` (Zoho) or `scheme:secret`"
     )
-    zoho_dc: str = setting(_data_centre, "us", "the data centre of the organization: us, eu, in, au, jp, ca, cn or sa")
-    zoho_client_id: str = setting(_text, "", "of the OAuth client that reads from Zoho")
-    zoho_client_secret: str = setting(_text, "", "of the same client")
-    zoho_refresh_token: str = setting(_text, "", "got once for the same client; without these three nothing is read from Zoho")
-    zoho_api_url: str = setting(_origin, "", "where Zoho's API is instead of the data centre's host, such as a stand-in")
-    zoho_accounts_url: str = setting(_origin, "", "where access tokens come from instead of the data centre's host")
-    webhook_body_limit_bytes: int = setting(_positive, "1048576", "largest webhook body that is read")
-    body_timeout_seconds: timedelta = setting(_seconds, "25", "how long a request's body may take to arrive")
-    webhook_entities: tuple[str, ...] = setting(_listed, "", "paths that this receiver serves, comma separated; empty: all")
-    trusted_proxies: int = setting(_whole, "0", "how many proxies in front append to X-Forwarded-For")
-    queue: str = setting(_queue, "cloud_tasks", "what rings: cloud_tasks or sqs")
+    zoho_dc: str = setting(variables.data_centre, "us", "the data centre of the organization: us, eu, in, au, jp, ca, cn or sa")
+    zoho_client_id: str = setting(variables.text, "", "of the OAuth client that reads from Zoho")
+    zoho_client_secret: str = setting(variables.text, "", "of the same client")
+    zoho_refresh_token: str = setting(
+        variables.text, "", "got once for the same client; without these three nothing is read from Zoho"
+    )
+    zoho_api_url: str = setting(variables.origin, "", "where Zoho's API is instead of the data centre's host, such as a stand-in")
+    zoho_accounts_url: str = setting(variables.origin, "", "where access tokens come from instead of the data centre's host")
+    webhook_body_limit_bytes: int = setting(variables.positive, "1048576", "largest webhook body that is read")
+    body_timeout_seconds: timedelta = setting(variables.seconds, "25", "how long a request's body may take to arrive")
+    webhook_entities: tuple[str, ...] = setting(
+        variables.listed, "", "paths that this receiver serves, comma separated; empty: all"
+    )
+    trusted_proxies: int = setting(variables.whole, "0", "how many proxies in front append to X-Forwarded-For")
+    queue: str = setting(variables.queue, "cloud_tasks", "what rings: cloud_tasks or sqs")
     tasks_queue: str = setting(
-        _text, "projects/local/locations/local/queues/tidemark", "full name of the Cloud Tasks queue, or the SQS queue URL"
+        variables.text, "projects/local/locations/local/queues/tidemark", "full name of the Cloud Tasks queue, or the SQS queue URL"
     )
-    tasks_endpoint: str = setting(_text, "", "host:port of the local Cloud Tasks look-alike; empty: Google's own")
-    tasks_service_account: str = setting(_text, "", "the e-mail whose OIDC token tasks carry; empty: the local key")
-    functions_url: str = setting(_text, "http://127.0.0.1:8080", "where the functions are reached by tasks")
-    function_timeout_seconds: timedelta = setting(_seconds, "60", "how long one call of a function may last")
-    shard_kinds: tuple[str, ...] = setting(_listed, "", "shard kinds that this function works on, comma separated; empty: all")
-    hxo_enabled: bool = setting(_flag, "true", "false: plan routes answer 503")
-    hxo_max_shards: int = setting(_positive, "1000000", "most shards that a plan may have")
-    hxo_max_concurrency: int = setting(_positive, "64", "most lanes that a plan may have at once")
-    hxo_shard_timeout_ms: timedelta = setting(_milliseconds, "15000", "a shard that takes longer has failed, and is tried again")
-    hxo_default_slo_ms: timedelta = setting(_milliseconds, "120000", "how long a stage should take that does not say")
-    hxo_autosplit_p95_ms: timedelta = setting(_milliseconds, "8000", "a chunk that takes longer is cut into smaller ones")
-    hxo_autosplit_factor: int = setting(_positive, "4", "into how many")
-    hxo_heal_depth_limit: int = setting(_positive, "5", "how often one shard is tried again before its plan is halted")
+    tasks_endpoint: str = setting(variables.text, "", "host:port of the local Cloud Tasks look-alike; empty: Google's own")
+    tasks_service_account: str = setting(variables.text, "", "the e-mail whose OIDC token tasks carry; empty: the local key")
+    functions_url: str = setting(variables.text, "http://127.0.0.1:8080", "where the functions are reached by tasks")
+    function_timeout_seconds: timedelta = setting(variables.seconds, "60", "how long one call of a function may last")
+    shard_kinds: tuple[str, ...] = setting(
+        variables.listed, "", "shard kinds that this function works on, comma separated; empty: all"
+    )
+    hxo_enabled: bool = setting(variables.flag, "true", "false: plan routes answer 503")
+    hxo_max_shards: int = setting(variables.positive, "1000000", "most shards that a plan may have")
+    hxo_max_concurrency: int = setting(variables.positive, "64", "most lanes that a plan may have at once")
+    hxo_shard_timeout_ms: timedelta = setting(
+        variables.milliseconds, "15000", "a shard that takes longer has failed, and is tried again"
+    )
+    hxo_default_slo_ms: timedelta = setting(variables.milliseconds, "120000", "how long a stage should take that does not say")
+    hxo_autosplit_p95_ms: timedelta = setting(variables.milliseconds, "8000", "a chunk that takes longer is cut into smaller ones")
+    hxo_autosplit_factor: int = setting(variables.positive, "4", "into how many")
+    hxo_heal_depth_limit: int = setting(variables.positive, "5", "how often one shard is tried again before its plan is halted")
     hxo_predictive_mode: bool = setting(
-        _flag, "true", "false: no forecasts: of the ends of plans, of backlogs, of the day's calls, of odd hours"
+        variables.flag, "true", "false: no forecasts: of the ends of plans, of backlogs, of the day's calls, of odd hours"
     )
-    hxo_quantum_hashing: bool = setting(_flag, "true", "SHA3-256 for the tree of results; false: SHA-256")
-    hxo_zero_trust: bool = setting(_flag, "true", "false: rings are let in on their caller's key alone")
-    hxo_zdu_enabled: bool = setting(_flag, "true", "false: migrations refuse to run while plans are active")
-    hxo_alir_enabled: bool = setting(_flag, "true", "false: as many lanes as plans may have, however slow they get")
-    hxo_consensus_mode: str = setting(_consensus, "HARMONIC", "HARMONIC: Truth and Autonomy must both agree; SIMPLE: Truth alone")
-    hxo_federation_timeout: timedelta = setting(_milliseconds, "5000", "milliseconds that one dependency may take to say how it is")
-    hxo_migration_timeout: timedelta = setting(_seconds, "300", "seconds that one migration may take")
-    hxo_auto_audit_after_deploy: bool = setting(_flag, "true", "false: no ARIE run after a deploy")
-    hxo_event_cache_limit: int = setting(_positive, "10000", "how many notices of the bus are kept")
+    hxo_quantum_hashing: bool = setting(variables.flag, "true", "SHA3-256 for the tree of results; false: SHA-256")
+    hxo_zero_trust: bool = setting(variables.flag, "true", "false: rings are let in on their caller's key alone")
+    hxo_zdu_enabled: bool = setting(variables.flag, "true", "false: migrations refuse to run while plans are active")
+    hxo_alir_enabled: bool = setting(variables.flag, "true", "false: as many lanes as plans may have, however slow they get")
+    hxo_consensus_mode: str = setting(
+        variables.consensus, "HARMONIC", "HARMONIC: Truth and Autonomy must both agree; SIMPLE: Truth alone"
+    )
+    hxo_federation_timeout: timedelta = setting(
+        variables.milliseconds, "5000", "milliseconds that one dependency may take to say how it is"
+    )
+    hxo_migration_timeout: timedelta = setting(variables.seconds, "300", "seconds that one migration may take")
+    hxo_auto_audit_after_deploy: bool = setting(variables.flag, "true", "false: no ARIE run after a deploy")
+    hxo_event_cache_limit: int = setting(variables.positive, "10000", "how many notices of the bus are kept")
     hxo_artifacts_dir: str = setting(
-        _artifacts, ARTIFACTS, "where packs and staged files are kept: a directory, or s3://bucket/prefix"
+        variables.artifacts, variables.ARTIFACTS, "where packs and staged files are kept: a directory, or s3://bucket/prefix"
     )
     hxo_source_dir: str = setting(
-        _text, "", "the directory below which files are packed and indexed; empty: the project's own root"
+        variables.text, "", "the directory below which files are packed and indexed; empty: the project's own root"
     )
-    stabilizer_enabled: bool = setting(_flag, "true", "false: what fails in a deploy makes no ticket")
-    healthcheck_path: str = setting(_path, "/health/live", "where a target is asked whether it is well, unless it says otherwise")
-    render_api_key: str = setting(_text, "", "of Render's API")
-    render_service_id: str = setting(_text, "", "the service that the target `render` stands for, srv-...")
-    render_deploy_hook: str = setting(_hook_url, "", "the deploy hook of that service")
-    render_deploy_hook_green: str = setting(_hook_url, "", "the deploy hook of the service that it is switched with")
-    render_api_url: str = setting(_origin, "", "where Render's API is instead of its own host, such as a stand-in")
-    netlify_auth_token: str = setting(_text, "", "of Netlify's API")
-    netlify_site_id: str = setting(_text, "", "the site that the target `netlify` stands for")
-    netlify_deploy_hook: str = setting(_hook_url, "", "the build hook of that site, called once its backend is live")
-    netlify_api_url: str = setting(_origin, "", "where Netlify's API is instead of its own host")
-    github_token: str = setting(_text, "", "of GitHub's API")
-    github_repository: str = setting(_text, "", "owner/name: the repository that the target `github` stands for")
-    github_api_url: str = setting(_origin, "", "where GitHub's API is instead of its own host")
-    traffic_hook: str = setting(_hook_url, "", "asked to send the traffic from one target to another; empty: a person does that")
+    stabilizer_enabled: bool = setting(variables.flag, "true", "false: what fails in a deploy makes no ticket")
+    healthcheck_path: str = setting(
+        variables.path, "/health/live", "where a target is asked whether it is well, unless it says otherwise"
+    )
+    render_api_key: str = setting(variables.text, "", "of Render's API")
+    render_service_id: str = setting(variables.text, "", "the service that the target `render` stands for, srv-...")
+    render_deploy_hook: str = setting(variables.hook_url, "", "the deploy hook of that service")
+    render_deploy_hook_green: str = setting(variables.hook_url, "", "the deploy hook of the service that it is switched with")
+    render_api_url: str = setting(variables.origin, "", "where Render's API is instead of its own host, such as a stand-in")
+    netlify_auth_token: str = setting(variables.text, "", "of Netlify's API")
+    netlify_site_id: str = setting(variables.text, "", "the site that the target `netlify` stands for")
+    netlify_deploy_hook: str = setting(variables.hook_url, "", "the build hook of that site, called once its backend is live")
+    netlify_api_url: str = setting(variables.origin, "", "where Netlify's API is instead of its own host")
+    github_token: str = setting(variables.text, "", "of GitHub's API")
+    github_repository: str = setting(variables.text, "", "owner/name: the repository that the target `github` stands for")
+    github_api_url: str = setting(variables.origin, "", "where GitHub's API is instead of its own host")
+    traffic_hook: str = setting(
+        variables.hook_url, "", "asked to send the traffic from one target to another; empty: a person does that"
+    )
     traffic_hook_secret: tuple[str, ...] = setting(
-        _signing_secrets, "", "what it is asked with, whsec_...; two while it is changed"
+        variables.signing_secrets, "", "what it is asked with, whsec_...; two while it is changed"
     )
     egress_allow: tuple[str, ...] = setting(
-        _listed, "", "host:port of this machine or network that hooks may reach all the same, comma separated; for stand-ins"
+        variables.listed,
+        "",
+        "host:port of this machine or network that hooks may reach all the same, comma separated; for stand-ins",
     )
-    genesis_enabled: bool = setting(_flag, "true", "false: nobody outside is told of anything: alerts are passed over, subscriptions wait")
-    alert_webhook_url: str = setting(_hook_url, "", "where alerts are posted to, signed; empty: nowhere")
+    genesis_enabled: bool = setting(
+        variables.flag, "true", "false: nobody outside is told of anything: alerts are passed over, subscriptions wait"
+    )
+    alert_webhook_url: str = setting(variables.hook_url, "", "where alerts are posted to, signed; empty: nowhere")
     alert_webhook_secret: tuple[str, ...] = setting(
-        _signing_secrets, "", "what they are signed with, whsec_...; two, comma separated, while it is being changed"
+        variables.signing_secrets, "", "what they are signed with, whsec_...; two, comma separated, while it is being changed"
     )
-    smtp_url: str = setting(_smtp_url, "", "smtp://user:password@host:port or smtps://...: what mails alerts; empty: nothing does")
-    alert_email_from: str = setting(_address, "", "the address that mails about alerts come from")
-    alert_email_to: tuple[str, ...] = setting(_addresses, "", "the addresses they go to, comma separated")
-    db_pool: int = setting(_positive, "8", "most connections that one instance keeps")
+    smtp_url: str = setting(
+        variables.smtp_url, "", "smtp://user:password@host:port or smtps://...: what mails alerts; empty: nothing does"
+    )
+    alert_email_from: str = setting(variables.address, "", "the address that mails about alerts come from")
+    alert_email_to: tuple[str, ...] = setting(variables.addresses, "", "the addresses they go to, comma separated")
+    db_pool: int = setting(variables.positive, "8", "most connections that one instance keeps")
 
     @functools.cached_property
     def running_release(self) -> str:

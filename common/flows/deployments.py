@@ -9,7 +9,7 @@ from typing import Any
 from common import db, encoding, log, targets
 from common.db import Transaction
 from common.errors import Conflict, Invalid, PreconditionFailed, Unknown
-from common.flows import deployment_status, stages, work
+from common.flows import deployment_status, lease, stages, work
 from common.flows import plans as flow
 from common.flows.status import id_of
 from common.rules import strategies
@@ -19,7 +19,6 @@ from common.rules.strategies import Asked
 from common.stores import configuration, deployments, notices, plans
 from common.stores import targets as rows
 from common.stores.deployments import Deployment, Draft
-
 
 
 def start(request: Request, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -256,7 +255,8 @@ def unfreeze(identifier: str) -> dict[str, Any]:
 
 
 def _frozen(identifier: str, *, is_frozen: bool) -> dict[str, Any]:
-    """Raises: Unknown; Unavailable and SourceRefused, as the providers say: what was done until then stays done."""
+    """Raises: Unknown; Passive; Unavailable and SourceRefused, as the providers say: what was done until then stays done."""
+    lease.held()
     by = str(log.field("operator"))
     with db.transaction("status", read_only=True) as tx:
         wanted = str(id_of(identifier))

@@ -28,6 +28,7 @@ VERIFIERS = ("schema", "proof", "health", "parity", "budget")
 TRUTH = ("schema", "proof")
 BOOTSTRAP_SECONDS, RUNTIME_SECONDS = 420, 600  # both together: the 17 minutes in which a deploy is to be ready
 FINALIZE_SECONDS = 600
+SHARD_SECONDS = 600  # a migration, or a look at all of the code, in one shard
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,7 @@ def _whole(name: str, stages: list[dict[str, Any]]) -> dict[str, Any]:
     total = sum(stage.get("timebox_ms", DAY * 1000) for stage in stages)
     return {
         "name": name, "priority": 2, "stages": stages,
-        "constraints": {"timebox_ms": min(total, 7 * DAY * 1000), "retry_budget": 1000},
+        "constraints": {"timebox_ms": min(total, 7 * DAY * 1000), "retry_budget": 1000, "shard_timeout_ms": SHARD_SECONDS * 1000},
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from common import db, settings
-from common.clients import audits, deploys
+from common.clients import audits, deploys, keeping
 from common.clients.deploys import Done
 from common.db import Transaction
 from common.errors import AppError, Waiting
@@ -78,7 +78,8 @@ def _audit(context: Context) -> dict[str, Any]:
     """What ARIE finds in the code that runs."""
     if not settings.load().hxo_auto_audit_after_deploy:
         return {"skipped": "HXO_AUTO_AUDIT_AFTER_DEPLOY is false"}
-    return audits.run(str(context.stage.config["deployment"]))
+    with keeping.kept(context):
+        return audits.run(str(context.stage.config["deployment"]))
 
 
 DO: Mapping[str, Callable[[Context], dict[str, Any]]] = {"warmth": _warmth, "metrics": _metrics, "audit": _audit}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from common import db
-from common.clients import deploys
+from common.clients import deploys, keeping
 from common.clients.deploys import Done
 from common.db import Transaction
 from common.errors import Conflict, SourceRefused
@@ -33,9 +33,9 @@ def run(shards: range, context: Context) -> Ran:
 
 
 def _ourselves(context: Context) -> Done:
-    context.beat(None)
     try:
-        done = migrations.run_pending(contract=False)
+        with keeping.kept(context):
+            done = migrations.run_pending(contract=False)
     except Conflict as error:
         deploys.refuse("conflict", error.detail)
     with db.transaction("worker", read_only=True) as tx:

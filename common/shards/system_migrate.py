@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 from common import encoding
-from common.errors import Invalid, Unavailable
+from common.clients import keeping
+from common.errors import Invalid
 from common.rules import merkle
-from common.rules.shard import Context, Lost, Ran
+from common.rules.shard import Context, Ran
 from common.stores import migrations
 
 KIND = "system.migrate"
 IS_OURS = True
-BEAT_SECONDS = 10.0
 
 
 def plan(config: dict[str, Any]) -> int:
@@ -37,26 +34,6 @@ def run(shards: range, context: Context) -> Ran:
 
     Raises: as `migrations.run` does.
     """
-    with _kept(context):
+    with keeping.kept(context):  # others wait for the migrators' lock, and then find it done
         ran = migrations.run_pending(contract=context.stage.config.get("contract", False))
     return Ran([merkle.leaf(context.hash, b"migrated " + encoding.canonical(ran)) for _ in shards])
-
-
-@contextlib.contextmanager
-def _kept(context: Context) -> Iterator[None]:
-    """The lane is kept however long one statement takes. Who loses it goes on: others wait for the lock, and find it done."""
-    over = threading.Event()
-
-    def keep() -> None:
-        with contextlib.suppress(Lost):
-            while not over.wait(BEAT_SECONDS):
-                with contextlib.suppress(Unavailable):  # the next beat comes before the lease ends
-                    context.beat(None)
-
-    thread = threading.Thread(target=keep, name="beat")
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

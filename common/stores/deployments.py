@@ -232,17 +232,22 @@ def note(
     reason: str | None = None,
 ) -> None:
     """What has become known of a target; what is None stays as it is, and gates are added to those that stand there."""
-    documents = {"previous": previous, "serving": serving, "gates": gates}
     tx.run(
         "deployments.note",
         deployment=deployment,
         target=target,
         state=state,
         provider_id=provider_id,
+        previous=_document(previous),
         config_hash=config_hash,
+        serving=_document(serving),
+        gates=_document(gates),
         reason=reason,
-        **{name: None if value is None else encoding.dumps(value) for name, value in documents.items()},
     )
+
+
+def _document(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else encoding.dumps(value)
 
 
 def mark(tx: Transaction, deployment: str, target: str, what: str) -> None:

@@ -204,7 +204,9 @@ class Field:
     def call(self, path: str, body: Any = None, *, task: bool = False, method: str = "POST", port: int = 0) -> tuple[int, Any]:
         """One request of an operator, or of a task's caller; status 0 when there was no answer."""
         sent = b"" if body is None else json.dumps(body).encode()
-        headers = a_ring(path.rpartition("/")[2], sent, secret=VARIABLES["SECRET_KEY"]) if task else {"authorization": f"Bearer {OWNER}"}
+        headers = (
+            a_ring(path.rpartition("/")[2], sent, secret=VARIABLES["SECRET_KEY"]) if task else {"authorization": f"Bearer {OWNER}"}
+        )
         answer = request(port or self.any_gateway().port, method, path, sent, headers, seconds=15.0)
         return answer.status, answer.body
 

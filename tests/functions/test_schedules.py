@@ -29,7 +29,9 @@ pytestmark = pytest.mark.usefixtures("database_url")
 def ask(method: str, path: str, body: Any = None, token: str = OWNER) -> Reply:
     path, _, query = path.partition("?")
     sent = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    headers = {"authorization": f"Bearer {token}"} | ({"tidemark-token": a_ring(path[7:], sent)["tidemark-token"]} if path.startswith("/tasks/") else {})
+    headers = {"authorization": f"Bearer {token}"} | (
+        {"tidemark-token": a_ring(path[7:], sent)["tidemark-token"]} if path.startswith("/tasks/") else {}
+    )
     return wsgi(Request(method, path, query, tuple(headers.items()), sent), gateway.target_of(method, path))
 
 
