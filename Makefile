@@ -11,10 +11,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup run test check fmt bench chaos package migrate zoho
+.PHONY: help setup run test check fmt bench chaos package migrate deploy-check zoho
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(INSTALLED) ## install everything into .venv, and nothing anywhere else
 
@@ -46,6 +46,9 @@ package: $(INSTALLED) ## package for AWS without speaking to it, as serverless.y
 
 migrate: $(INSTALLED) ## bring the database of DATABASE_URL, or of make run, to the schema of this code
 	@$(BIN)/tidemark migrate
+
+deploy-check: $(INSTALLED) ## ask what is deployed what it serves, how it is, and for its log (ARGS="web --forbidden Traceback")
+	@$(BIN)/tidemark deploy check $(ARGS)
 
 zoho: $(INSTALLED) ## serve a stand-in for Zoho's API (PORT=8090, ARGS="--items 50000"); webhooks alone: tidemark webhook send
 	@exec $(BIN)/python -m deploy.local.zoho --port $(or $(PORT),8090) $(ARGS)

@@ -123,7 +123,7 @@ def _of_target(deployment: Mapping[str, Any], target: Mapping[str, Any]) -> Bar:
     reached = "promoted" if target["promoted_at"] else "verified" if target["verified_at"] else target["state"]
     serving = (target["serving"] or {}).get("commit") or (target["serving"] or {}).get("id") or "nothing yet"
     gates = [f"{name.partition(':')[2]} {gate['outcome']}" for name, gate in target["gates"].items() if gate["outcome"]]
-    said = [f"wave {target['wave']}: {reached}", f"serves {serving[:12]}", *gates]
+    said = [f"wave {target['wave']}: {reached}", f"serves {serving[:12]}", *dict.fromkeys(gates)]
     if target["frozen"]:
         said.append("frozen")
     done = STEPS.index(reached) + 1 if reached in STEPS else 0

@@ -12,6 +12,7 @@ import typer
 from deploy.client import Problem, report
 from deploy.commands import (
     arie,
+    checks,
     dead_letters,
     deployments,
     diagnosis,
@@ -29,8 +30,10 @@ from deploy.commands import (
 from deploy.commands.options import PLAIN
 
 app = typer.Typer(help="Tidemark: keeps a database in step with its source.", **PLAIN)
-for _command in (place.health, place.migrate, place.config, diagnosis.doctor, verify.verify, release.drain):
+for _command in (place.health, place.migrate, place.config, diagnosis.doctor, verify.verify, release.drain, checks.links):
     app.command()(_command)
+for _command in (checks.check, checks.parity, checks.drift):
+    deployments.deploy.command()(_command)
 # What people type most stands at the top, too; hxoctl's own words all do.
 VERBS: Mapping[str, Callable[..., None]] = {
     "submit": plan.submit, "status": plan.status, "watch": plan.watch, "abort": plan.abort, "retry": plan.retry,

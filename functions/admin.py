@@ -66,6 +66,7 @@ handle = routed(
     Route("PATCH", "/admin/config/{key}", Role.OWNER, lambda request, key: flows.configure.change_one(key, json_body(request))),
     Route("POST", "/admin/lease/release", Role.OWNER, lambda _: flows.lease.release()),
     Route("POST", "/api/system/migrate", Role.OWNER, lambda request: flows.system.migrate(json_body(request))),
+    Route("POST", "/api/system/backups", Role.OWNER, lambda request: flows.backups.record(json_body(request))),
 )
 
 

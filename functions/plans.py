@@ -65,6 +65,12 @@ handle = routed(
     Route("GET", "/api/hxo/targets", Role.VIEWER, lambda _: flows.targets.listed()),
     Route("GET", "/api/hxo/targets/{target}", Role.VIEWER, lambda _, target: flows.targets.one(target)),
     Route("PUT", "/api/hxo/targets/{target}", Role.OWNER, lambda request, target: flows.targets.put(target, json_body(request))),
+    Route(
+        "POST",
+        "/api/hxo/targets/{target}/check",
+        Role.OPERATOR,
+        lambda request, target: flows.deploy_check.check(target, json_body(request)),
+    ),
     Route("POST", "/api/hxo/graceful-shutdown", Role.OWNER, lambda request: flows.drain.ask(json_body(request)), act="drain"),
     Route("DELETE", "/api/hxo/graceful-shutdown", Role.OWNER, lambda _: flows.drain.resume()),
     Route("GET", "/api/hxo/wait-for-idle", Role.OWNER, flows.drain.wait_for_idle),

@@ -19,6 +19,8 @@ from common.stores import targets
 from deploy.local.providers import StandIn
 
 OLD, NEW = "0ld0000000000000000000000000000000000000".replace("l", "1"), "4f2a9c1e8b7d6053aa11bb22cc33dd44ee55ff66"
+THIRD = "3a" * 20
+BAD = {"metrics": [{"name": "error_rate", "max": 0.05, "count": 2, "interval_seconds": 30}]}
 PLACES = {"web": "render", "page": "netlify", "api": "github"}
 TARGETS = list(PLACES)
 WAVES = {"kind": "waves", "waves": [["web"], ["page", "api"]]}
@@ -81,11 +83,22 @@ class World:
             self.live(name, OLD)
         self.providers.commit(NEW)
 
+    def push(self, commit: str) -> None:
+        """A push, which is deployed where that happens by itself, and the time that this takes."""
+        self.providers.push(commit)
+        for name in self.providers.places:
+            provider, target = self.at(name)
+            for _ in range(10):
+                provider.listed(target, 20)  # each look moves it on
+
+    def at(self, name: str) -> tuple[Any, Target]:
+        """The plug-in for a place, and the place as it takes it."""
+        found = self.providers.target(name)
+        return plugins.find(found["provider"]), Target(name, found["provider"], found["config"])
+
     def live(self, name: str, commit: str) -> None:
         """Have a commit live in a place, without Tidemark."""
-        found = self.providers.target(name)
-        target = Target(name, found["provider"], found["config"])
-        provider = plugins.find(found["provider"])
+        provider, target = self.at(name)
         deploy = provider.trigger(target, Wanted(commit), f"setup-{name}-{commit[:7]}")
         for _ in range(50):
             if provider.get(target, deploy.id).state is State.LIVE:
@@ -120,3 +133,21 @@ def triggered(world: World, before: Mapping[str, int]) -> dict[str, int]:
 def triggers(world: World, names: Sequence[str] = TARGETS) -> dict[str, int]:
     """How many deploys were begun in each place."""
     return {name: world.providers.triggers(name) for name in names}
+
+
+def act(verb: Callable[..., Any], *given: Any, by: str = "bea") -> Any:
+    """What an operator is answered who does this."""
+    with log.bound(operator=by):
+        return verb(*given)
+
+
+def live(world: World, **given: Any) -> dict[str, Any]:
+    """A deploy that has gone live."""
+    return live_of(world, world.start(**given))
+
+
+def live_of(world: World, begun: Mapping[str, Any]) -> dict[str, Any]:
+    """A deploy that was begun, gone live."""
+    found = world.work(begun["deployment_id"])
+    assert found["status"] == "live", found["reason"]
+    return found

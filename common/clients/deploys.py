@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from common import db, encoding, log, targets
 from common.db import Transaction
-from common.errors import Broken, Conflict, SourceRefused, Unknown, Waiting
+from common.errors import Broken, Conflict, Invalid, SourceRefused, Unknown, Waiting
 from common.outgoing import probe, switching
 from common.rules import merkle
 from common.rules.deploys import OVER, Ability, Deploy, Serving, State, Target, Wanted
@@ -215,6 +215,12 @@ def ballot(context: Context) -> Ballot:
 # Blue and green ----------------------------------------------------------------------------------------------------
 
 
+def told_apart(at: Place, former: str) -> None:
+    """Raises: Refused, when both sides would say the same: then nobody could tell that the traffic was switched."""
+    if same(probe.version(_other(at, former)), at.deployment.commit):
+        refuse("same_version", f"{former} serves {at.deployment.commit} already: there is nothing to switch to {at.target.name}.")
+
+
 def handed_over(context: Context, at: Place, former: str) -> None:
     """The traffic of `former` goes to a target: asked for, and read back where people come in; then `former` is drained.
 
@@ -227,7 +233,7 @@ def handed_over(context: Context, at: Place, former: str) -> None:
             is_asked = switching.switch(to=at.target, former=other, deployment=at.deployment.id)
             at.wait("the traffic is being switched" if is_asked else f"somebody must switch the traffic from {former} to it")
         context.beat(None)
-        switching.drain(other, at.now)
+        switching.drain(other)
     except SourceRefused as error:
         refuse("refused", error.detail)
 
@@ -240,7 +246,7 @@ def handed_back(context: Context, at: Place, former: str) -> None:
     other = _other(at, former)
     try:
         context.beat(None)
-        switching.drain(other, at.now, resume=True)
+        switching.drain(other, resume=True)
         was = probe.version(other)
         if was is None or not same(switching.public(at.target), was):
             is_asked = switching.switch(to=other, former=at.target, deployment=at.deployment.id)
@@ -291,8 +297,33 @@ def ran(shards: range, context: Context, one: Callable[[int], Done]) -> Ran:
 
 
 def counted(config: Mapping[str, Any], *, more: int = 0) -> int:
-    """How many shards a stage has that goes over its targets."""
-    return len(config["targets"]) + more
+    """How many shards a stage has that goes over its targets.
+
+    Raises: Invalid, with pointers, as `check` does, and for targets that are no list of names.
+    """
+    names = config.get("targets")
+    faults = _faults(config)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) + more == 0:
+        faults.append({"pointer": "/targets", "message": "must be a list of names of targets"})
+    if faults or not isinstance(names, list):
+        raise _invalid(faults)
+    return len(names) + more
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raises: Invalid, unless a stage says which deployment it belongs to."""
+    if faults := _faults(config):
+        raise _invalid(faults)
+
+
+def _faults(config: Mapping[str, Any]) -> list[dict[str, str]]:
+    if isinstance(config.get("deployment"), str):
+        return []
+    return [{"pointer": "/deployment", "message": "must be the id of a deployment"}]
+
+
+def _invalid(faults: list[dict[str, str]]) -> Invalid:
+    return Invalid("A stage of a deploy is told what it belongs to.", errors=faults)
 
 
 def told(tx: Transaction, deployment: Deployment, stage: str, status: str, **more: Any) -> None:

@@ -84,8 +84,10 @@ def _known(tx: Transaction, asked: Asked) -> dict[str, Target]:
             found[name] = Target(row.name, row.provider, row.config)
     for name, other in asked.strategy.replaces.items():
         row = rows.ensure(tx, other)
-        if row is None:
-            faults.append({"pointer": f"/strategy/replaces/{name}", "message": f"there is no target {other}"})
+        former = Target(row.name, row.provider, row.config) if row else None
+        message = strategies.not_switchable(found[name], former) if former and name in found else f"there is no target {other}"
+        if message:
+            faults.append({"pointer": f"/strategy/replaces/{name}", "message": message})
     for pointer, ability, names in (
         ("/gates/metrics", Ability.METRICS, [gate.name for gate in asked.gates if gate.name not in ("health", "logs")]),
         ("/gates/logs", Ability.LOGS, [gate.name for gate in asked.gates if gate.name == "logs"]),
@@ -123,7 +125,7 @@ def _added(
     if identifier is None:
         message = "Another request with this Idempotency-Key is being carried out; ask again."
         raise Conflict(message)
-    _check_free(tx, asked.targets)
+    _check_free(tx, [*asked.targets, *asked.strategy.replaces.values()])
     waves = {name: no for no, wave in enumerate(asked.strategy.waves, 1) for name in wave}
     parts = [
         {"target": name, "no": no, "wave": waves[name], "key": key_of(identifier, name)} for no, name in enumerate(asked.targets)

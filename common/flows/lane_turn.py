@@ -156,7 +156,7 @@ class LaneTurn:
 
     def _failed(self, span: range, failure: Failure, error: Exception | None = None) -> Ran:
         # Of an open-ended stage nobody knows what lies beyond a shard that failed: the next one will tell, unless the kind can.
-        said = getattr(shards.find(self._work.kind), "failed", None)
+        said = shards.offered(self._work.kind, "failed")
         more = said(error) if said and error is not None else None
         return Ran(
             [b""] * len(span), dict.fromkeys(span, failure), more=True if more is None and self._work.is_open_ended else more

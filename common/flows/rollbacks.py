@@ -233,7 +233,8 @@ def _obstacles(tx: Transaction, found: Deployment, parts: Sequence[Part]) -> Ite
     touched = [part for part in parts if part.intended_at is not None]
     if not touched:
         yield "It has touched no target."
-    unknown = [part.target for part in touched if part.previous is None]
+    stand_ins = found.strategy.get("replaces") or {}  # what they stand in for was never touched
+    unknown = [part.target for part in touched if part.previous is None and part.target not in stand_ins]
     if unknown:
         yield f"Nothing was live before at {', '.join(unknown)}."
     contracted = schema_versions.contracted_since(tx, found.schema_version)

@@ -25,7 +25,7 @@ FEWEST = 2
 
 def can_be(work_: Work) -> bool:
     """Whether shards of this stage may be split at all. What was done whole is taken back whole."""
-    return not work_.is_open_ended and not work_.is_undoing and hasattr(shards.find(work_.kind), "split")
+    return not work_.is_open_ended and not work_.is_undoing and shards.offered(work_.kind, "split") is not None
 
 
 def pieces(work_: Work, shard: int, given: Context, level: int = 0) -> list[Any] | None:

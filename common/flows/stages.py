@@ -99,7 +99,7 @@ def overdue_reason(stage: plans.Open) -> str:
 def _escalate(tx: Transaction, plan: str, stage: plans.Open, reason: str, count: int) -> None:
     """The last remedy: a person is told, once for the stage; of a part of something larger, by that."""
     heal_actions.add(tx, plan, "escalate", reason, stage=stage.no)
-    if getattr(shards.find(stage.kind), "IS_OURS", False):
+    if shards.offered(stage.kind, "IS_OURS"):
         return
     alerts.raise_alert(
         tx,
@@ -116,9 +116,9 @@ def end_stage(tx: Transaction, plan: str, no: int, stage: rules.Stage, *, ok: bo
     """A stage is over: its lanes go, and its kind is told in the same transaction."""
     plans.end_stage(tx, plan, no, ok=ok, reason=reason)
     lanes.drop(tx, plan, no)
-    kind = shards.find(stage.kind)
-    if hasattr(kind, "ended"):
-        kind.ended(tx, stage, ok=ok)
+    ended = shards.offered(stage.kind, "ended")
+    if ended is not None:
+        ended(tx, stage, ok=ok)
     log.info("stage.ended", plan=plan, stage=stage.id, ok=ok, shards=stage.shards)
 
 

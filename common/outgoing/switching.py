@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import urllib.parse
-from datetime import datetime
+from datetime import UTC, datetime
 
 from common import encoding, settings
 from common.errors import Refused, SourceRefused, Unavailable
@@ -14,7 +14,8 @@ from common.rules import capability
 from common.rules.deploys import Target
 
 SECONDS = 10.0
-SERVER_ERROR, GOOD = 500, range(200, 300)
+SERVER_ERROR, GOOD, CONFLICT = 500, range(200, 300), 409
+DRAIN = "/api/hxo/graceful-shutdown"  # where a Tidemark is drained
 FRONT = "public_url"  # where people reach whichever of the two it is
 
 
@@ -37,23 +38,31 @@ def switch(*, to: Target, former: Target, deployment: str) -> bool:
     return True
 
 
-def drain(target: Target, now: datetime, *, resume: bool = False) -> bool:
+def drain(target: Target, *, resume: bool = False) -> bool:
     """Ask a Tidemark that loses its traffic to finish what it is at, or to go on; False when it has no address for that.
 
+    It may be asked more than once: one that goes on already is fine with being told to.
     Raises: Unavailable; SourceRefused, when it says no.
     """
     url = target.config.get("drain_url")
     if not url:
         return False
-    parts = urllib.parse.urlsplit(str(url))
-    audience = f"{parts.scheme}://{parts.netloc}"
-    claims = capability.claims(audience=audience, action="drain", subject="drain", now=now)
+    # By the clock on the wall: the other one looks at its own, and the database's may be a third.
+    claims = capability.claims(audience=_audience(str(url)), action="drain", subject="drain", now=datetime.now(UTC))
     token = capability.signed(claims, settings.load().signing_keys[0])
-    _post(str(url), encoding.dumps({"resume": True} if resume else {}), {capability.HEADER: token}, f"the drain of {target.name}")
+    body = encoding.dumps({"resume": True} if resume else {})
+    _post(str(url), body, {capability.HEADER: token}, f"the drain of {target.name}", also=CONFLICT if resume else None)
     return True
 
 
-def _post(url: str, body: str, headers: dict[str, str], what: str) -> None:
+def _audience(url: str) -> str:
+    """Who is meant: whoever has this FUNCTIONS_URL, which may have a path of its own before that of the drain."""
+    return (
+        url.removesuffix(DRAIN).rstrip("/") if url.endswith(DRAIN) else "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(url))
+    )
+
+
+def _post(url: str, body: str, headers: dict[str, str], what: str, *, also: int | None = None) -> None:
     parts = urllib.parse.urlsplit(url)
     place = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
     sent = {"Content-Type": "application/json", "User-Agent": "Tidemark", **headers}
@@ -64,6 +73,6 @@ def _post(url: str, body: str, headers: dict[str, str], what: str) -> None:
     if answer.status >= SERVER_ERROR:
         message = f"{what} answered status {answer.status}."
         raise Unavailable(message, retry_after_seconds=math.ceil(SECONDS))
-    if answer.status not in GOOD:
+    if answer.status not in GOOD and answer.status != also:
         message = f"{what} answered status {answer.status}: look at its address, and at the secret that signs."
         raise SourceRefused(message)

@@ -150,7 +150,7 @@ def _metric(given: Any, reader: Reader, pointer: str) -> Gate:
 
 def _logs(given: Any, reader: Reader, pointer: str) -> Gate:
     given = _object(given, LOG_FIELDS, reader, pointer)
-    expected, forbidden = (_patterns(given.get(key), reader, f"{pointer}/{key}") for key in ("expected", "forbidden"))
+    expected, forbidden = (patterns(given.get(key), reader, f"{pointer}/{key}") for key in ("expected", "forbidden"))
     if not expected and not forbidden:
         reader.fault(pointer, "needs patterns that are expected, forbidden or both")
     counts = _counts(given, reader, pointer, count=1, failures=0)
@@ -189,7 +189,8 @@ def _number(given: Any, reader: Reader, pointer: str) -> float | None:
     return float(given)
 
 
-def _patterns(given: Any, reader: Reader, pointer: str) -> tuple[str, ...]:
+def patterns(given: Any, reader: Reader, pointer: str) -> tuple[str, ...]:
+    """Regular expressions as operators write them; what is wrong with them is noted with the reader."""
     if given is None:
         return ()
     if not isinstance(given, list) or len(given) > MOST_PATTERNS:

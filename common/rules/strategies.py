@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from common.rules import gates
-from common.rules.deploys import Wanted
+from common.rules.deploys import Target, Wanted
 from common.rules.gates import Gate
 from common.rules.plan import Reader
 
@@ -159,6 +159,13 @@ def _replaces(given: Any, kind: str, targets: Sequence[str], reader: Reader) -> 
         if not isinstance(other, str) or other in targets:
             reader.fault(f"/strategy/replaces/{name}", "must be a target that is not deployed to")
     return {name: str(other) for name, other in given.items()}
+
+
+def not_switchable(target: Target, former: Target) -> str | None:
+    """Why the traffic of one target cannot be switched to another: nobody could tell that it was; None when it can."""
+    needs = [(target, "public_url"), (target, "version_path"), (former, "url"), (former, "version_path")]
+    missing = [f"{name} of {each.name}" for each, name in needs if not each.config.get(name)]
+    return f"what people get cannot be read back without {', '.join(missing)}" if missing else None
 
 
 def _background(given: Any, reader: Reader) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 from common import lookup
+from common.errors import Unknown
 
 
 def find(kind: str) -> ModuleType:
@@ -13,6 +15,14 @@ def find(kind: str) -> ModuleType:
     Raises: Unknown, when there is none.
     """
     return lookup.find("shards", kind.replace(".", "_"))
+
+
+def offered(kind: str, name: str) -> Any:
+    """What a kind has beyond what every kind must; None when it has not, or there is no such kind: newer code may have begun it."""
+    try:
+        return getattr(find(kind), name, None)
+    except Unknown:
+        return None
 
 
 def kinds() -> tuple[str, ...]:

@@ -39,6 +39,9 @@ def _ourselves() -> Done:
 
 def _target(context: Context, no: int) -> Done:
     at = deploys.place(context, context.stage.config["targets"][no])
+    former = at.deployment.strategy["replaces"].get(at.target.name)
+    if former is not None:
+        deploys.told_apart(at, former)
     try:
         serving = at.provider.serving(at.target)
         environment = at.provider.environment(at.target) if at.can(Ability.ENVIRONMENT) else None

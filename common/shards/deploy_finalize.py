@@ -19,10 +19,12 @@ from common.stores.deployments import Deployment, Part
 KIND = "deploy.finalize"
 IS_OURS = True
 SITE = "netlify"
+GOOD = range(200, 300)
 
 
-def plan(config: dict[str, Any]) -> int:  # noqa: ARG001 - every kind has it
+def plan(config: dict[str, Any]) -> int:
     """One."""
+    deploys.check(config)
     return 1
 
 
@@ -92,4 +94,7 @@ def _ring_site(context: Context, parts: list[Part]) -> bool:
     except AppError as error:
         log.error("deploy.site_not_rung", reason=error.detail)
         return False
-    return answer.status < 300  # noqa: PLR2004
+    is_rung = answer.status in GOOD
+    if not is_rung:
+        log.error("deploy.site_not_rung", status=answer.status)
+    return is_rung

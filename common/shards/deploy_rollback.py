@@ -35,16 +35,16 @@ def run(shards: range, context: Context) -> Ran:
 
 def _target(context: Context, no: int) -> Done:
     at = deploys.place(context, context.stage.config["targets"][no])
-    if at.part.previous is None:
+    former = at.deployment.strategy["replaces"].get(at.target.name)
+    point = Point(**at.part.previous) if at.part.previous else None
+    if former is None and point is None:
         deploys.refuse("nothing_before", f"Nothing was live at {at.target.name} before: there is nothing to put back.")
-    point = Point(**at.part.previous)
     _freeze(context, at)
     _stop(at)
-    former = at.deployment.strategy["replaces"].get(at.target.name)
     if former is not None:  # what people use stands beside it, and has not been touched
         deploys.handed_back(context, at, former)
     serving = deploys.served(at)
-    if former is None and not _is_back(serving, point):
+    if former is None and point is not None and not _is_back(serving, point):
         restored = deploys.asked(context, at, Wanted(point.commit, point.artifact), lambda: _restored(at, point))
         deploys.finished(at, restored)
         at.wait("it was restored, and is not served yet")
@@ -54,7 +54,7 @@ def _target(context: Context, no: int) -> Done:
         deployments.note(tx, at.deployment.id, at.target.name, state="live")
         deploys.told(tx, at.deployment, "rollback", "verified", target=at.target.name, serving=serving.id)
 
-    return Done({"target": at.target.name, "serving": serving._asdict(), "point": point._asdict()}, write)
+    return Done({"target": at.target.name, "serving": serving._asdict(), "point": point and point._asdict()}, write)
 
 
 def _freeze(context: Context, at: Place) -> None:

@@ -81,6 +81,21 @@ class Part(NamedTuple):
     is_frozen: bool
 
 
+class LastLive(NamedTuple):
+    """What the last live deployment at a target wanted there; a rollback wanted what was there before."""
+
+    deployment: str
+    id: str | None  # of the provider's deploy, as far as it was wanted by that
+    commit: str | None
+    artifact: str | None
+    gates: list[dict[str, Any]]
+    since: datetime  # what its log said before is not of it
+
+    def wanted(self) -> dict[str, Any]:
+        """As it is shown."""
+        return {"deployment_id": self.deployment, "id": self.id, "commit": self.commit, "artifact": self.artifact}
+
+
 class Busy(NamedTuple):
     """A target that a deployment is at."""
 
@@ -205,6 +220,11 @@ def parts(tx: Transaction, deployment: str) -> list[Part]:
 def part(tx: Transaction, deployment: str, target: str) -> Part | None:
     """One target of a deployment."""
     return tx.one(Part, "deployments.target", deployment=deployment, target=target)
+
+
+def last_live(tx: Transaction, target: str) -> LastLive | None:
+    """The last deployment that is live at a target."""
+    return tx.one(LastLive, "deployments.last_live", target=target)
 
 
 def intend(tx: Transaction, deployment: str, target: str) -> datetime | None:

@@ -20,7 +20,7 @@ from common.db import Transaction
 from common.errors import Conflict, Unavailable
 from common.rules import backoff
 from common.rules.migrations import Migration, statements
-from common.stores import holding, leases, pauses, releases, schema_versions
+from common.stores import backups, holding, leases, pauses, releases, schema_versions
 from common.stores.holding import Held
 from common.stores.schema_versions import Version
 
@@ -105,7 +105,9 @@ def run(folder: Path | None = None, seeds: Path | None = None, *, contract: bool
 
 
 def refuse_contraction(tx: Transaction, migration: Migration) -> None:
-    """Raises: Conflict, while code serves that is older than this migration, or what it builds on is not filled in yet."""
+    """Raises: Conflict, while code serves that is older than this migration, what it builds on is not filled in yet, or a backup
+    that is asked for is missing.
+    """  # fmt: skip
     older = [each for each in releases.heard(tx) if each.schema_version < migration.version]
     if older:
         message = f"Migration {migration.name} takes away what older code uses, and this serves: {'; '.join(map(str, older))}."
@@ -117,6 +119,7 @@ def refuse_contraction(tx: Transaction, migration: Migration) -> None:
                 f"Migration {migration.name} waits for the backfill {path.stem}, which is {begun.get(path.stem, 'not begun')}."
             )
             raise Conflict(message)
+    backups.check(tx, migration.name)
 
 
 def _transaction() -> AbstractContextManager[Transaction]:

@@ -99,7 +99,12 @@ def _show(found: dict[str, Any], *, as_json: bool) -> None:
 
 def _short(each: dict[str, Any], column: str) -> Any:
     value = each.get(column)
-    return (value.get("commit") or value.get("artifact") or value.get("id")) if column == "serving" and value else value
+    return _version(value) if column == "serving" and value else value
+
+
+def _version(known: dict[str, Any]) -> Any:
+    """What is served, in a word."""
+    return known.get("commit") or known.get("artifact") or known.get("id")
 
 
 @deploy.command()
@@ -158,7 +163,13 @@ def points(*, as_json: Json = False, url: Url = None, key: Token = None) -> None
     if as_json:
         write_json(found)
     else:
-        write_rows(POINTS, [[each.get(column) for column in POINTS] for each in found])
+        write_rows(POINTS, [[_back(each) if column == "targets" else each[column] for column in POINTS] for each in found])
+
+
+def _back(point: dict[str, Any]) -> str:
+    """To what each of its targets would go."""
+    said = {each["name"]: each["point"] or {} for each in point["targets"]}
+    return ", ".join(f"{name} to {_version(known) or 'nothing'}" for name, known in said.items())
 
 
 @deploy.command()

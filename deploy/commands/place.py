@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from deploy.client import Api, Exit, Problem, say, write, write_facts, write_json, write_rows
 from deploy.commands.options import Json, Url
@@ -25,7 +27,11 @@ def health(*, as_json: Json = False, url: Url = None) -> None:
         raise Problem(str(found["readiness"]), Exit.DEGRADED, trace_id=ready.trace_id)
 
 
-def migrate(*, as_json: Json = False) -> None:
+def migrate(
+    *,
+    contract: Annotated[bool, typer.Option("--contract", help="Also what takes away: once no older code serves.")] = False,
+    as_json: Json = False,
+) -> None:
     """Bring the database of DATABASE_URL to the schema of this code."""
     from common import settings  # noqa: PLC0415
     from common.errors import AppError, Conflict, Unavailable  # noqa: PLC0415
@@ -35,7 +41,7 @@ def migrate(*, as_json: Json = False) -> None:
     adopt_environment()
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            ran = flow.run()
+            ran = flow.run(contract=contract)
     except settings.Misconfigured as error:
         raise Problem(str(error), Exit.USAGE, then="set the variables that it names") from error
     except Conflict as error:

@@ -30,7 +30,10 @@ def submit(
     api, given = Api(url, key), _read(file)
     if check:
         found = api.call("POST", "/api/hxo/plan", given)
-        (write_json if as_json else write_facts)(found)
+        if as_json:
+            write_json(found)
+        else:
+            write_facts({name: value for name, value in found.items() if value is not None})
         return
     found = api.call("POST", "/api/hxo/submit", given, headers={"Idempotency-Key": once} if once else None)
     if watch:
@@ -146,7 +149,8 @@ def _watch(api: Api, plan_id: str, *, as_json: bool) -> None:
     again = f"tidemark plan status {plan_id} --watch"
     found = watching.watch(api, f"/api/hxo/status/{segment(plan_id)}", of_plan, again=again)
     _show(found, as_json=as_json)
-    watching.judge(found, f"Plan {plan_id}", then=f"tidemark plan retry {plan_id}")
+    then = "retry" if found["status"] == "failed" else "replay"  # what was ended on purpose can only begin anew
+    watching.judge(found, f"Plan {plan_id}", then=f"tidemark plan {then} {plan_id}")
 
 
 def _show(found: dict[str, Any], *, as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Annotated, Any
 
 import typer
@@ -9,9 +11,7 @@ import typer
 from deploy.client import Api, Exit, Problem, say, write_facts, write_json, write_rows
 from deploy.commands.options import Json, Token, Url
 
-COLUMNS = (
-    "entity_type", "source_count", "local_count", "match_percentage", "sync_recommendation", "sync_priority", "requires_sync",
-)  # fmt: skip
+COLUMNS = ("entity_type", "source_count", "local_count", "match_percentage", "recommendation", "priority", "requires_sync")
 LONGEST_LOOK = 25  # seconds that one question may wait
 
 
@@ -27,15 +27,23 @@ def drain(
     asked: dict[str, Any] = {"resume": True} if resume else {"deadline_seconds": deadline}
     found = api.call("POST", "/api/hxo/graceful-shutdown", asked)
     if wait and not resume:
-        for _ in range(-(-deadline // LONGEST_LOOK) + 1):
-            found = api.get("/api/hxo/wait-for-idle", timeout=LONGEST_LOOK)
-            if found["idle"]:
-                break
-            say("  it is still at work")
+        found = _waited(api, found, until=time.monotonic() + deadline)
     (write_json if as_json else write_facts)(found)
     if wait and not resume and not found["idle"]:
         cause = "It still holds work after its deadline."
         raise Problem(cause, Exit.TIMEOUT, then="tidemark drain --wait")
+
+
+def _waited(api: Api, found: dict[str, Any], until: float) -> dict[str, Any]:
+    """How it stands once it holds nothing, or a moment after the deadline, when what it held has been taken from it."""
+    is_over = False
+    while not found["idle"] and not is_over:
+        left = until - time.monotonic()
+        is_over = left <= 0
+        found = api.get("/api/hxo/wait-for-idle", timeout=min(LONGEST_LOOK, max(1, math.ceil(left))))
+        if not found["idle"]:
+            say("  it is still at work")
+    return found
 
 
 def stats(*, as_json: Json = False, url: Url = None, key: Token = None) -> None:
@@ -47,7 +55,7 @@ def stats(*, as_json: Json = False, url: Url = None, key: Token = None) -> None:
     write_facts(
         {"overall_score": found["overall_score"], "status": found["status"], "not_compared": ", ".join(found["not_compared"])}
     )
-    write_rows(COLUMNS, [[each.get(column) for column in COLUMNS] for each in found["entities"].values()])
+    write_rows(COLUMNS, [[each[column] for column in COLUMNS] for each in found["entities"].values()])
 
 
 def compare(

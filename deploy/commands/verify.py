@@ -12,6 +12,8 @@ from deploy.commands.options import Json, Token, Url, segment, unknown
 
 PLANS = "tidemark plan status"
 COLUMNS = ("check", "ok", "said")
+VOTES = ("verifier", "vote", "reason")
+NAMED = 10  # leaves that are named on a line
 
 
 def verify(
@@ -25,6 +27,9 @@ def verify(
 ) -> None:  # fmt: skip
     """Whether what was done is what was written down; exit status 1 when it is not, with what was altered."""
     if export is not None:
+        if plan_id is not None or certify or save is not None:
+            cause = "An export is checked by itself: give no plan with it, nor --certify or --save."
+            raise Problem(cause, Exit.USAGE)
         _offline(export, as_json=as_json)
         return
     rows: list[dict[str, Any]] = []
@@ -34,6 +39,7 @@ def verify(
         if not variable("FUNCTIONS_URL", url):
             say("No Tidemark is named (FUNCTIONS_URL or --url): only what is installed here was checked.")
             _conclude(rows, as_json=as_json)
+            _unsaved(save)
             return
         rows += _place(api)
         plan_id = _last(api)
@@ -45,13 +51,28 @@ def verify(
             if save is not None:
                 _save(api, plan_id, save)
     _conclude(rows, as_json=as_json)
+    if plan_id is None:
+        _unsaved(save)
+
+
+def _unsaved(file: str | None) -> None:
+    """Raises: Problem, when an export was asked for, and there is none."""
+    if file is not None:
+        cause = f"There is no plan whose export could be written to {file}."
+        raise Problem(cause, Exit.NOT_FOUND, then=PLANS)
 
 
 def certify_(plan_id: str, *, as_json: Json = False, url: Url = None, key: Token = None) -> None:
-    """Have the verifiers vote on a plan, and sign what they agree on."""
+    """Have the verifiers vote on a plan, and sign what they agree on; exit status 5 when they do not."""
     with unknown(then=PLANS):
         found = Api(url, key).call("POST", f"/api/hxo/plan/{segment(plan_id)}/certify")
-    (write_json if as_json else write_facts)(found)
+    if as_json:
+        write_json(found)
+        return
+    certificate = found["certificate"]
+    write_facts({"plan_id": found["plan_id"]} | {name: value for name, value in certificate.items() if name != "statement"})
+    votes = certificate["statement"]["predicate"]["consensus"]["votes"]
+    write_rows(VOTES, [[each[column] for column in VOTES] for each in votes])
 
 
 def _row(check: str, *, ok: bool, said: str, **more: Any) -> dict[str, Any]:
@@ -78,6 +99,7 @@ def _installed() -> dict[str, Any]:
     import importlib  # noqa: PLC0415
 
     from common import lookup  # noqa: PLC0415
+    from common.errors import AppError  # noqa: PLC0415
     from common.stores import migrations  # noqa: PLC0415
 
     broken = []
@@ -89,8 +111,11 @@ def _installed() -> dict[str, Any]:
                 importlib.import_module(f"common.{package}.{name}")
             except Exception as error:  # noqa: BLE001 - whatever it is, it is what is wrong with the installation
                 broken.append(f"{package}/{name}: {type(error).__name__}: {error}")
-    wanted = migrations.migrations()
-    said = f"{count} plug-ins and {len(wanted)} migrations" if not broken else "; ".join(broken)
+    try:
+        wanted = migrations.migrations()
+    except AppError as error:
+        broken.append(error.detail)
+    said = "; ".join(broken) or f"{count} plug-ins and {len(wanted)} migrations"
     return _row("installation", ok=not broken, said=said)
 
 
@@ -99,12 +124,12 @@ def _place(api: Api) -> list[dict[str, Any]]:
     told = ready.body if isinstance(ready.body, dict) else {}
     said = str(told.get("message") or told.get("error") or told.get("detail") or f"status {ready.status}")
     database = api.get("/api/db/health")
-    schema = database["schema"]
+    version, wanted = database["schema_version"], database["wanted_schema_version"]
     links = api.get("/api/hxo/links/health")["links"]
     down = sorted(name for name, link in links.items() if link["status"] == "down" and link.get("critical"))
     return [
         _row("ready", ok=ready.status == 200, said=said),  # noqa: PLR2004
-        _row("schema", ok=bool(schema["ready"]), said=f"version {schema['version']} of {schema['wanted']}"),
+        _row("schema", ok=version is not None and version >= wanted, said=f"version {version} of {wanted}"),
         _row("links", ok=not down, said=f"down: {', '.join(down)}" if down else f"{len(links)} looked at"),
     ]
 
@@ -130,31 +155,40 @@ def _plan(api: Api, plan: str, *, deep: bool, certify: bool) -> list[dict[str, A
         answer = api.ask("POST", f"{path}/certify")
         body = answer.body if isinstance(answer.body, dict) else {}
         ok = answer.status < 300 and bool(body.get("certified"))  # noqa: PLR2004
-        said = str(body.get("certificate_id") or body.get("detail") or f"status {answer.status}")
+        said = str((body.get("certificate") or {}).get("certificate_id") or body.get("detail") or f"status {answer.status}")
         rows.append(_row("certificate", ok=ok, said=said, plan_id=plan))
     return rows
 
 
 def _deep(api: Api, path: str, plan: str) -> dict[str, Any]:
-    checked = 0
+    checked = count = 0
     after: str | None = None
     altered: list[dict[str, Any]] = []
     while True:
         found = api.get(f"{path}/verify-shards", after=after)
         checked += found["checked_shards"]
+        count += found["altered_count"]
         altered += found["altered"]
         after = found["after"]
         if after is None:
             break
         say(f"  {checked:,} shards looked at")
     if altered:
-        places = ", ".join(map(_where, altered[:10]))
-        return _row("leaves", ok=False, said=f"altered: {places}", plan_id=plan, altered=altered)
-    said = f"{checked:,} shards, root {found['computed_root'] or 'not closed'}"
-    return _row("leaves", ok=found["status"] == "clean", said=said, plan_id=plan)
+        more = f" and {count - NAMED} more" if count > NAMED else ""
+        return _row("leaves", ok=False, said=f"altered: {_places(altered)}{more}", plan_id=plan, altered=altered)
+    if found["status"] == "unsealed":
+        return _row("leaves", ok=False, said=f"{checked:,} shards, and the tree of results is not closed yet", plan_id=plan)
+    is_clean = found["status"] == "clean"
+    said = f"{checked:,} shards, root {found['computed_root']}"
+    return _row("leaves", ok=is_clean, said=said if is_clean else f"{said}, not {found['merkle_root']}", plan_id=plan)
+
+
+def _places(altered: list[dict[str, Any]]) -> str:
+    return ", ".join(map(_where, altered[:NAMED]))
 
 
 def _where(altered: dict[str, Any]) -> str:
+    """The leaf, or the leaves, in words."""
     first, last = altered["from"], altered["to"] - 1
     return f"{altered['stage']} {first}" if first == last else f"{altered['stage']} {first} to {last}"
 
@@ -179,8 +213,6 @@ def _save(api: Api, plan: str, file: str) -> None:
 
 def _offline(file: str, *, as_json: bool) -> None:
     """Raises: Problem, when the export is not good."""
-    from dataclasses import asdict  # noqa: PLC0415
-
     from common.errors import AppError  # noqa: PLC0415
     from common.settings import signing_key  # noqa: PLC0415
     from deploy.verify import verify_export  # noqa: PLC0415
@@ -191,11 +223,15 @@ def _offline(file: str, *, as_json: bool) -> None:
         verdict = verify_export(file, keys)
     except AppError as error:
         raise Problem(error.detail, Exit.USAGE) from error
-    found = asdict(verdict)
+    found = vars(verdict) | {"altered": [each.told() for each in verdict.altered]}
     if as_json:
         write_json(found)
     else:
         write_facts({name: value for name, value in found.items() if value not in (None, [])})
     if not verdict.is_good:
-        cause = f"The export {file} is not good: {'; '.join(verdict.problems) or 'it does not hold'}."
+        faults = [f"altered: {_places(found['altered'])}"] if verdict.altered else []
+        faults += [
+            f"the {name} is {said}" for name in ("signature", "certificate") if (said := found[name]) in {"bad", "unknown key"}
+        ]
+        cause = f"The export {file} is not good: {'; '.join(faults + verdict.problems)}."
         raise Problem(cause, Exit.FAILED, then=PLANS)

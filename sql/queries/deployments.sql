@@ -90,6 +90,14 @@ select t.target, t.no, t.wave, t.state, t.key, t.intended_at, t.provider_id, t.p
   from tidemark.deployment_targets t join tidemark.targets g on g.name = t.target
  where t.deployment = :deployment and t.target = :target;
 
+-- name: last_live
+-- What the last live deployment at a target wanted there; a rollback wanted what was there before.
+select d.id::text as deployment, case when d.kind = 'rollback' then t.previous ->> 'id' end as id,
+       case when d.kind = 'rollback' then t.previous ->> 'commit' else d.commit end as commit,
+       case when d.kind = 'rollback' then t.previous ->> 'artifact' else d.artifact end as artifact, d.gates, coalesce(t.intended_at, d.created_at) as since
+  from tidemark.deployment_targets t join tidemark.deployments d on d.id = t.deployment
+ where t.target = :target and d.status = 'live' order by d.created_at desc, d.id limit 1;
+
 -- name: intend
 -- The provider is about to be asked: from here on it may have been, whatever becomes of us. No row: it is written down already.
 update tidemark.deployment_targets set intended_at = app_now(), updated_at = app_now()

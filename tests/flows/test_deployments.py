@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 
 import pytest
 
-from common import db, log
+from common import db
 from common.errors import Conflict, Invalid, PreconditionFailed
 from common.flows import deployment_status, deployments, plan_verbs, plans, rollbacks, work
 from common.rules.http import Request
-from tests.releases import NEW, OLD, TARGETS, opened, parts, triggered, triggers
-
-THIRD = "3a" * 20
-BAD = {"metrics": [{"name": "error_rate", "max": 0.05, "count": 2, "interval_seconds": 30}]}
+from tests.releases import BAD, NEW, OLD, TARGETS, THIRD, act, live, live_of, opened, parts, triggered, triggers
 
 
 @pytest.fixture
 def world(sql, configured, turn_clock):
     with opened(sql, configured, turn_clock) as found:
         yield found
-
-
-def act(verb, *given, by="bea"):
-    with log.bound(operator=by):
-        return verb(*given)
-
-
-def live(world, **given):
-    return live_of(world, world.start(**given))
-
-
-def live_of(world, begun):
-    found = world.work(begun["deployment_id"])
-    assert found["status"] == "live", found["reason"]
-    return found
 
 
 # Well ----------------------------------------------------------------------------------------------------------------
@@ -97,51 +78,7 @@ def test_a_gate_that_nobody_could_ever_tell_of_is_refused(world):
     assert raised.value.fields["errors"][0]["pointer"] == "/gates/metrics"
 
 
-def test_what_is_good_to_know_comes_after_the_deploy_and_outlives_it(world):
-    begun = world.start()
-    found = live_of(world, begun)
-    (status,) = world.sql("select status from tidemark.plans where id = :id", id=found["background_plan_id"])[0]
-    for _ in range(20):
-        work.work()
-        world.turn_clock(timedelta(seconds=30))
-    (ended,) = world.sql("select status from tidemark.plans where id = :id", id=found["background_plan_id"])[0]
-    assert ended == "succeeded"
-    assert status in ("running", "succeeded")
-
-
 # Taken back ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_bad_metric_at_wave_two_takes_everything_back(world):
-    world.live("green", OLD)
-    world.providers.behave(NEW, place="green", error_rate=0.4)
-    names = [*TARGETS, "green"]
-    begun = world.start(targets=names, strategy={"kind": "waves", "waves": [TARGETS, ["green"]]}, gates=BAD)
-    found = world.work(begun["deployment_id"])
-    assert found["status"] == "rolled_back", found["reason"]
-    assert "error_rate is 0.4" in found["reason"]
-    assert {name: world.running()[name] for name in names} == dict.fromkeys(names, OLD)
-    back = deployment_status.show(found["rolled_back_by"])
-    assert back["status"] == "live"
-    assert back["rolls_back"] == found["deployment_id"]
-    assert all(target["frozen"] and target["verified_at"] for target in back["targets"])
-    (seconds,) = world.sql("select extract(epoch from ended_at - created_at) from tidemark.deployments where kind = 'rollback'")[0]
-    assert seconds <= found["strategy"]["rollback_seconds"]
-
-
-def test_what_is_pushed_after_a_rollback_is_not_deployed_until_somebody_allows_it(world):
-    found = live(world)
-    act(rollbacks.rollback, {"deployment_id": found["deployment_id"]})
-    world.work(found["deployment_id"], until=lambda found: found["status"] == "rolled_back" and world.idle())
-    world.providers.push(THIRD)
-    assert {name: world.running()[name] for name in TARGETS} == dict.fromkeys(TARGETS, OLD)
-    act(deployments.unfreeze, found["deployment_id"])
-    world.providers.push(THIRD)
-    for _ in range(10):
-        world.providers.turn(60)
-    assert THIRD in {world.running()[name] for name in TARGETS} | {
-        place.deploys[-1].commit for place in world.providers.places.values()
-    }
 
 
 def test_a_deploy_that_fails_at_its_provider_is_taken_back_where_it_was_begun(world):
@@ -204,17 +141,6 @@ def test_a_deploy_that_was_superseded_is_not_taken_back(world):
         act(rollbacks.rollback, {"deployment_id": first["deployment_id"]})
 
 
-def test_rollback_points_say_what_can_be_taken_back_and_why_not(world):
-    first = live(world)
-    world.providers.commit(THIRD)
-    second = live(world, commit=THIRD)
-    points = {point["deployment_id"]: point for point in rollbacks.points()["rollback_points"]}
-    assert points[second["deployment_id"]]["eligible"]
-    assert {target["point"]["commit"] for target in points[second["deployment_id"]]["targets"]} == {NEW}
-    assert not points[first["deployment_id"]]["eligible"]
-    assert "later deployment" in points[first["deployment_id"]]["reason"]
-
-
 def test_a_rollback_is_not_rolled_back(world):
     found = live(world)
     back = act(rollbacks.rollback, {"deployment_id": found["deployment_id"]})[1]
@@ -263,16 +189,6 @@ def test_a_provider_that_lies_is_not_believed(world):
     assert found["status"] == "rolled_back"
     assert parts(begun["deployment_id"])["web"].verified_at is None
     assert "verify-1 took longer" in found["reason"]
-
-
-@pytest.mark.parametrize("fault", ["stuck", "strange"])
-def test_a_deploy_that_does_not_end_is_ended_by_its_time(world, fault):
-    world.providers.faults.add(fault, place="web", commit=NEW)
-    begun = world.start(strategy={"kind": "waves", "waves": [["web"], ["page", "api"]], "wave_seconds": 300})
-    found = world.work(begun["deployment_id"])
-    assert found["status"] == "rolled_back"
-    assert world.running()["web"] == OLD
-    assert parts(begun["deployment_id"])["web"].verified_at is None
 
 
 # Decided by people ---------------------------------------------------------------------------------------------------

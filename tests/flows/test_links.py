@@ -13,6 +13,7 @@ from common.errors import Unavailable, Unknown
 from common.flows import heal, links, plan_status, seal, tick, work
 from common.rules import links as rules
 from common.rules.links import LINKS, ORIGINAL, Found, Status
+from tests import horizon
 from tests.flows.test_bus import read
 from tests.kinds import a_stage, submit
 
@@ -20,6 +21,7 @@ WELL, BAD, GONE = Found(Status.HEALTHY), Found(Status.DEGRADED, "why"), Found(St
 
 
 def statuses() -> dict[str, str]:
+    horizon.passed()
     return {name: str(each.status) for name, each in links.look().items()}
 
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from common import db
+from common.clients import keeping
 from common.errors import Conflict, Invalid, Passive, Unavailable
 from common.flows import lease, plan_status, presence, process, rolling, system, tick, work
 from common.stores import migrations, pauses, releases, schema_versions
@@ -374,10 +375,8 @@ def test_a_plan_that_migrates_goes_on_without_zdu_and_in_a_pause(sql, configured
 
 
 def test_a_migration_that_takes_long_keeps_its_lane(sql, tmp_path, monkeypatch, turn_clock):
-    from common.shards import system_migrate
-
     rollouts.deploy(monkeypatch, tmp_path, "-- long\nselect pg_sleep(0.5);")
-    monkeypatch.setattr(system_migrate, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(keeping, "BEAT_SECONDS", 0.05)
     plan = post().json["plan_id"]
     before = sql("select leased_until from tidemark.lanes")
     beats = []

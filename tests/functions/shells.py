@@ -113,7 +113,7 @@ def keeps_the_promises_of_a_refusal(reply: Reply) -> bool:
 
 @contextmanager
 def served(target: str, directory: Path, **environment: str) -> Iterator[int]:
-    """A target in a server of its own, started from an empty directory as a cloud would; its port."""
+    """A target in a server of its own, started from an empty directory as a cloud would; its port, for {port} in the variables."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -126,7 +126,8 @@ def served(target: str, directory: Path, **environment: str) -> Iterator[int]:
         "--port",
         str(port),
     ]
-    process = subprocess.Popen(command, cwd=directory, env={**os.environ, "HOST": "127.0.0.1", "THREADS": "4", **environment})
+    told = {name: value.replace("{port}", str(port)) for name, value in environment.items()}
+    process = subprocess.Popen(command, cwd=directory, env={**os.environ, "HOST": "127.0.0.1", "THREADS": "4", **told})
     try:
         for _ in range(200):
             with socket.socket() as attempt:

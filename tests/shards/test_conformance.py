@@ -14,7 +14,9 @@ from common.flows import work
 from common.rules import merkle
 from common.rules.shard import Context, Ran, Stage
 from common.stores import plans, runs
+from tests import releases
 from tests.conftest import ORGANIZATION
+from tests.shards import deploying
 
 HASH = merkle.hasher("sha3_256")
 SHARED = {"source": "zoho", "provenance": "scheduled", "urgency": "interactive"}
@@ -28,6 +30,11 @@ TRIED = {
     "deploy.migrate": ({"statement": SAME, "total_rows": 3, "batch_size": 1}, 3),
     "deploy.pack": ({"directory": TREE, "partitioner": "by_module"}, 3),
     "deploy.prime": ({}, 1),
+    **{kind: (config, 2) for kind, config in deploying.CONFIGS.items()},
+    "deploy.bootstrap": (deploying.CONFIGS["deploy.bootstrap"], 3),
+    "deploy.diagnostics": (deploying.CONFIGS["deploy.diagnostics"], 3),
+    "deploy.finalize": (deploying.CONFIGS["deploy.finalize"], 1),
+    "deploy.vote": (deploying.CONFIGS["deploy.vote"], 5),
     "docs.index": ({"directory": TREE}, 2),
     "system.migrate": ({}, 1),
     "sync.pages": ({"entity": "product", "mode": "full", "since": None, "per_page": 10, **SHARED}, 3),
@@ -37,10 +44,22 @@ TRIED = {
 }
 TABLES = ("erp.products", "erp.invoices", "tidemark.seen_ids", "tidemark.packed_objects", "tidemark.indexed_files")
 TABLES += ("tidemark.indexed_docs", "tidemark.stage_results")
+TABLES += ("tidemark.deployments", "tidemark.deployment_targets", "tidemark.votes", "tidemark.notices")
 
 
 @pytest.fixture
-def world(database_url, source, served, configured, tmp_path):
+def world(request, kind):
+    """Where a kind can be run: a deploy that has come to it, or a run that a sync would have begun."""
+    if kind not in deploying.CONFIGS:
+        yield request.getfixturevalue("synced")
+        return
+    sql, configured, turn_clock = (request.getfixturevalue(name) for name in ("sql", "configured", "turn_clock"))
+    with releases.opened(sql, configured, turn_clock) as found:
+        yield deploying.before(found, kind)
+
+
+@pytest.fixture
+def synced(database_url, source, served, configured, tmp_path):
     """A database and a source with something in it, and a run that a sync would have begun."""
     configured(FUNCTIONS_URL=served.url, HXO_ARTIFACTS_DIR=str(tmp_path / "artifacts"))
     run = str(uuid4())
@@ -60,6 +79,8 @@ def world(database_url, source, served, configured, tmp_path):
 
 
 def context(kind, config, run):
+    if isinstance(run, deploying.Before):
+        return deploying.context(run, kind)
     has_parts = getattr(shards.find(kind), "IN_PARTS", False)
     stage = Stage(plan=run, no=0, id="one", kind=kind, config=config if has_parts else config | {"run": run}, shards=None)
     return Context(stage, HASH, time.monotonic() + 30, 0, None, lambda _=None: None, "test")
@@ -124,7 +145,7 @@ def test_a_chunk_is_each_of_its_shards_once_and_twice_is_once(kind, world, sql):
     assert opened(kind, config, world) in (None, tried)
     seen = []
     for shard in range(tried):
-        ran = module.run(range(shard, shard + 1), context(kind, config, world))
+        ran = deploying.ran(module, range(shard, shard + 1), context(kind, config, world))
         assert isinstance(ran, Ran)
         assert len(ran.leaves) == 1
         assert all(len(leaf) == merkle.SIZE for leaf in ran.leaves)
@@ -132,7 +153,7 @@ def test_a_chunk_is_each_of_its_shards_once_and_twice_is_once(kind, world, sql):
         committed(ran)
         seen += ran.leaves
     once = standing(sql)
-    again = [module.run(range(shard, shard + 1), context(kind, config, world)) for shard in range(tried)]
+    again = [deploying.ran(module, range(shard, shard + 1), context(kind, config, world)) for shard in range(tried)]
     for ran in again:
         committed(ran)
     assert standing(sql) == once
@@ -144,11 +165,11 @@ def test_a_chunk_is_each_of_its_shards_once_and_twice_is_once(kind, world, sql):
 def test_a_kind_with_counted_shards_takes_any_chunk(kind, world):
     module, (config, tried) = shards.find(kind), TRIED[kind]
     opened(kind, config, world)
-    whole = module.run(range(tried), context(kind, config, world)).leaves
+    whole = deploying.ran(module, range(tried), context(kind, config, world)).leaves
     parts = [
         leaf
         for lo, hi in ((0, 1), (1, tried // 2), (tried // 2, tried))
-        for leaf in module.run(range(lo, hi), context(kind, config, world)).leaves
+        for leaf in deploying.ran(module, range(lo, hi), context(kind, config, world)).leaves
     ]
     assert parts == list(whole)
     assert len(set(whole)) == tried  # no two shards say the same
@@ -159,7 +180,7 @@ def test_undo_restores_what_stood(kind, world, sql):
     module, (config, tried) = shards.find(kind), TRIED[kind]
     before = standing(sql)
     opened(kind, config, world)
-    committed(module.run(range(tried), context(kind, config, world)))
+    committed(deploying.ran(module, range(tried), context(kind, config, world)))
     committed(module.undo(range(tried), context(kind, config, world)))
     assert standing(sql) == before
 

@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-from common.flows import publish
 from common.stores import subscriptions
 from tests.flows.test_subscriptions import receivers, subscribe  # noqa: F401 - a fixture
+from tests.horizon import pushed
 from tests.house.tree import ROOT
 
 CODE = """
@@ -46,8 +46,8 @@ def consumers(receivers):  # noqa: F811
 @pytest.mark.process
 def test_a_kill_between_commit_and_publish_loses_nothing_and_each_consumer_has_it_once(sql, consumers):
     killed()
-    assert publish.publish() == 2
-    assert publish.publish() == 0
+    assert pushed() == 2
+    assert pushed() == 0
     for each in consumers:
         assert [body["data"]["payload"]["stage"] for _, body in each.got] == ["bootstrap"]
     assert len({identifier for each in consumers for identifier in each.ids}) == 2  # one id per consumer
@@ -55,9 +55,11 @@ def test_a_kill_between_commit_and_publish_loses_nothing_and_each_consumer_has_i
 
 @pytest.mark.process
 def test_a_kill_between_publish_and_its_mark_repeats_it_under_the_id_that_its_consumer_knows(sql, consumers, turn_clock):
-    killed(after="subscriptions.advance = kill\npublish.AT_ONCE = 1\npublish.publish()")
+    killed(
+        after="subscriptions.advance = kill\npublish.AT_ONCE = 1\nfrom tests import horizon\nhorizon.passed()\npublish.publish()"
+    )
     turn_clock(subscriptions.LEASE)
-    publish.publish()
+    pushed()
     for each in consumers:
         seen: dict[str, str] = {}
         for identifier, body in each.got:
@@ -69,7 +71,7 @@ def test_a_kill_between_publish_and_its_mark_repeats_it_under_the_id_that_its_co
 @pytest.mark.process
 def test_a_kill_before_the_commit_is_told_to_nobody(sql, consumers):
     killed(during="kill()", after="")
-    assert publish.publish() == 0
+    assert pushed() == 0
     assert [each.requests for each in consumers] == [0, 0]
 
 
@@ -77,7 +79,7 @@ def test_per_topic_the_order_is_that_of_the_sequence(sql, consumers):
     from tests.flows.test_bus import tell
 
     tell("deploy.events", count=30)
-    publish.publish()
+    pushed()
     for each in consumers:
         cursors = [tuple(int(part) for part in body["data"]["seq"].split(".")) for _, body in each.got]
         assert cursors == sorted(cursors)

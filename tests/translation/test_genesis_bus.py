@@ -8,10 +8,11 @@ import pytest
 
 from common import db
 from common.errors import Broken, Conflict, Unavailable
-from common.flows import bus, publish
+from common.flows import bus
 from common.stores import notices
 from tests.flows.test_bus import read, tell, told
 from tests.flows.test_subscriptions import receivers, subscribe  # noqa: F401 - a fixture
+from tests.horizon import pushed
 
 
 def test_a_handler_that_publishes_does_not_deadlock(sql, receivers):  # noqa: F811
@@ -20,7 +21,7 @@ def test_a_handler_that_publishes_does_not_deadlock(sql, receivers):  # noqa: F8
     handler.before = lambda _: tell("hxo.plan")
     tell()
     done: list[int] = []
-    thread = threading.Thread(target=lambda: done.append(publish.publish()), daemon=True)
+    thread = threading.Thread(target=lambda: done.append(pushed()), daemon=True)
     thread.start()
     thread.join(10)
     assert done == [1]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from common import db
-from common.flows import publish
 from tests.flows.test_bus import numbers, read, tell, told
+from tests.horizon import trimmed
 
 
 def replayed() -> dict[str, int]:
@@ -22,10 +22,10 @@ def test_the_10_001st_evicts_the_oldest_and_nothing_else(sql):
         "insert into tidemark.notices (topic, source, kind, payload)"
         " select 'hxo.audit', 'tests', 'fact', jsonb_build_object('number', n) from generate_series(1, 10000) n"
     )
-    publish.trim()
+    trimmed()
     assert numbers(read(limit=1)) == [1]
     tell(payload={"number": 10_001})
-    publish.trim()
+    trimmed()
     assert numbers(read(limit=1)) == [2]
     assert sql("select count(*), max((payload->>'number')::int) from tidemark.notices") == [[10_000, 10_001]]
 
