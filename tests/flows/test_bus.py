@@ -11,7 +11,7 @@ import pytest
 from common import db, settings
 from common.errors import Broken, Conflict, Unknown
 from common.flows import bus
-from common.rules import topics
+from common.rules import cursors, topics
 from common.rules.cursors import Cursor
 from common.rules.http import Request
 from common.stores import notices

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,13 @@ def worked_off(plan):
         if plan_status.status(plan)["merkle_root"]:
             return
     raise AssertionError(plan_status.status(plan))
+
+
+def test_hxoctl_and_tidemark_are_one_program_with_every_word(run):
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts["hxoctl"] == scripts["tidemark"] == "deploy.cli:main"
+    words = "plan submit status watch abort retry replay verify certify rollback drain deploy sync compare stats health schedule dead-letters"
+    assert {word: run(word, "--help")[0] for word in words.split()} == dict.fromkeys(words.split(), 0)
 
 
 # Golden
