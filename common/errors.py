@@ -76,6 +76,14 @@ class Conflict(Refused):
     status, title, slug = 409, "Conflict", "conflict"
 
 
+class InProgress(Conflict):
+    """The same is being carried out already for somebody who asked before: ask again in a moment."""
+
+    def __init__(self, detail: str | None = None, **fields: Any) -> None:
+        super().__init__(detail, **fields)
+        self.headers = {"Retry-After": "1"}
+
+
 class PreconditionFailed(Refused):
     """What was confirmed is not what stands there now."""
 

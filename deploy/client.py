@@ -39,6 +39,7 @@ BY_STATUS = {
 NEXT = {
     Exit.AUTH: "set TIDEMARK_TOKEN, or give --token; an owner makes one with `tidemark token create`",
     Exit.NOT_FOUND: "tidemark events list",
+    Exit.CONFLICT: "look at how it stands now: what is asked for does not go with that",
     Exit.TIMEOUT: "tidemark health",
     Exit.DEGRADED: "tidemark doctor",
     Exit.USAGE: "add --help to see what this command takes",

@@ -8,7 +8,7 @@ from typing import Any
 
 from common import db, encoding, log, targets
 from common.db import Transaction
-from common.errors import Conflict, Invalid, PreconditionFailed, Unknown
+from common.errors import Conflict, InProgress, Invalid, PreconditionFailed, Unknown
 from common.flows import deployment_status, lease, stages, work
 from common.flows import plans as flow
 from common.flows.status import id_of
@@ -25,7 +25,8 @@ def start(request: Request, given: dict[str, Any]) -> tuple[int, dict[str, Any]]
     """Begin a deploy: 202 with its ids; what the same Idempotency-Key began before is answered again.
 
     Raises: Invalid, with a pointer to each fault; Conflict, while another deployment is at one of its targets, or nothing may
-    be deployed now; Refused for a key that cannot be one; Unavailable while HXO_ENABLED is false.
+    be deployed now; InProgress, while the same key is being begun; Refused for a key that cannot be one; Unavailable while
+    HXO_ENABLED is false.
     """
     flow.check_enabled()
     key = flow.idempotency_key(request, "deployment")
@@ -34,6 +35,7 @@ def start(request: Request, given: dict[str, Any]) -> tuple[int, dict[str, Any]]
     by = str(log.field("operator"))
 
     def write(tx: Transaction) -> tuple[str, int] | deployments.Keyed:
+        flow.hold_key(tx, key)
         former = deployments.by_key(tx, key) if key else None
         if former is not None:
             return former
@@ -104,6 +106,7 @@ def _added(
     tx: Transaction, asked: Asked, given: dict[str, Any], found: dict[str, Target], *, by: str, key: str | None, hashed: str
 ) -> tuple[str, int]:
     """The new deployment's id, and how many lanes it opened; none while it waits to be approved."""
+    _check_free(tx, [*asked.targets, *asked.strategy.replaces.values()])
     approvals = asked.approvals if asked.approvals is not None else _approvals(tx)
     strategy, gates = strategies.kept(asked)
     draft = Draft(
@@ -123,9 +126,8 @@ def _added(
     )
     identifier = deployments.add(tx, draft)
     if identifier is None:
-        message = "Another request with this Idempotency-Key is being carried out; ask again."
-        raise Conflict(message)
-    _check_free(tx, [*asked.targets, *asked.strategy.replaces.values()])
+        message = "This Idempotency-Key was taken a moment ago: ask again, and you are told of it."
+        raise InProgress(message)
     waves = {name: no for no, wave in enumerate(asked.strategy.waves, 1) for name in wave}
     parts = [
         {"target": name, "no": no, "wave": waves[name], "key": key_of(identifier, name)} for no, name in enumerate(asked.targets)

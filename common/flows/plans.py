@@ -11,12 +11,12 @@ from secrets import token_hex
 from typing import Any
 
 from common import db, encoding, log, settings, shards
-from common.errors import Conflict, Invalid, Refused, Unavailable, Unknown
+from common.errors import Conflict, InProgress, Invalid, Refused, Unavailable, Unknown
 from common.flows import cutting, plan_status, stages, work
 from common.flows.status import id_of
 from common.rules import plan as rules
 from common.rules.http import Request
-from common.stores import notices, plans
+from common.stores import locks, notices, plans
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -25,7 +25,8 @@ def submit(request: Request, given: dict[str, Any]) -> tuple[int, dict[str, Any]
     """Create a plan and begin it: 202 with its id; what the same Idempotency-Key began before is answered again.
 
     A PASSIVE deployment may do this as well: it writes rows, and the ACTIVE one works on them.
-    Raises: Invalid, with a pointer to each fault; Refused for a key that cannot be one; Unavailable while HXO_ENABLED is false.
+    Raises: Invalid, with a pointer to each fault; Refused for a key that cannot be one; InProgress, while the same key is being
+    submitted; Unavailable while HXO_ENABLED is false.
     """
     check_enabled()
     key = idempotency_key(request, "plan")
@@ -33,6 +34,7 @@ def submit(request: Request, given: dict[str, Any]) -> tuple[int, dict[str, Any]
     draft = drafted(given, submitted_by=str(log.field("operator")), key=key, request_hash=hashed)
     draft = replace(draft, causation_id=_causation_id(request))
     with db.transaction("worker") as tx:
+        hold_key(tx, key)
         plan = plans.add(tx, draft)
         if plan:
             audit(tx, "plan.submit", plan, causation_id=draft.causation_id)
@@ -89,6 +91,13 @@ def idempotency_key(request: Request, what: str) -> str | None:
         message = "An Idempotency-Key has 1 to 255 visible ASCII characters."
         raise Refused(message)
     return f"{what}:{key}"
+
+
+def hold_key(tx: db.Transaction, key: str | None) -> None:
+    """Let nobody else begin something under this key until the transaction ends. Raises: InProgress, while somebody does."""
+    if key is not None and not locks.taken(tx, key):
+        message = "What this Idempotency-Key stands for is being begun: ask again in a second, and you are told of it."
+        raise InProgress(message)
 
 
 def _causation_id(request: Request) -> str | None:

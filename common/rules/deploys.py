@@ -72,7 +72,9 @@ class Ability(StrEnum):
     LOGS = "logs"
     METRICS = "metrics"
     ENVIRONMENT = "environment"
-    JOBS = "jobs"  # def job(target, command, key) -> str and def job_state(target, id) -> State (LIVE: it has succeeded)
+    # def job(target, command, key) -> str, def jobs(target, command, since) -> list[str], the oldest first, and
+    # def job_state(target, id) -> State (LIVE: it has succeeded)
+    JOBS = "jobs"
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from typing import Any
 
 from common import db
 from common.clients import deploys, keeping
-from common.clients.deploys import Done
+from common.clients.deploys import Done, Place
 from common.db import Transaction
 from common.errors import Conflict, SourceRefused
 from common.rules.deploys import Ability, State
+from common.rules.instants import instant
 from common.rules.shard import Context, Ran
 from common.stores import deployments, migrations
 
@@ -52,12 +53,10 @@ def _target(context: Context, no: int) -> Done:
         deploys.refuse(
             "no_jobs", f"{at.target.provider} runs no commands: take migrate_command out of the target {at.target.name}."
         )
-    known = at.part.gates.get(JOB) or {}
     try:
+        known = at.part.gates.get(JOB) or {}
         if "job" not in known:
-            context.beat(None)
-            known = {"job": at.provider.job(at.target, command, at.part.key)}
-            deploys.note(at, gates={JOB: known})
+            known = _asked(context, at, command, known.get("asked_at"))
         state = at.provider.job_state(at.target, known["job"])
     except SourceRefused as error:
         deploys.refuse("refused", error.detail)
@@ -74,3 +73,21 @@ def _target(context: Context, no: int) -> Done:
         deploys.told(tx, at.deployment, "runtime", "migrated", target=at.target.name)
 
     return Done({"subject": at.target.name, "job": known["job"]}, write)
+
+
+def _asked(context: Context, at: Place, command: str, asked_at: str | None) -> dict[str, Any]:
+    """The job that runs the command, begun once: the intent first, and who finds an intent without a job looks for it before.
+
+    Raises: Waiting, while the provider may not have listed it yet.
+    """
+    found = at.provider.jobs(at.target, command, at.deployment.created_at - deploys.SKEW) if asked_at else []
+    if asked_at and not found and at.now - (instant(asked_at) or at.now) < deploys.VISIBLE:
+        at.wait("the provider has not listed the job yet")
+    known: dict[str, Any] = {"asked_at": at.now.isoformat()}
+    if not found:
+        context.beat(None)
+        deploys.note(at, gates={JOB: known})
+        found = [at.provider.job(at.target, command, at.part.key)]
+    known |= {"job": found[0]}
+    deploys.note(at, gates={JOB: known})
+    return known

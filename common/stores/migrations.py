@@ -92,8 +92,9 @@ def run(folder: Path | None = None, seeds: Path | None = None, *, contract: bool
         schema_versions.lock(tx)
         held = holding.hold_to_migrate(tx)
         schema_versions.create(tx)
-        _refuse_while_plans_run(tx, asked)
-    ran = [name for migration in asked for name in _once(migration, wanted, held)]
+        missing = _missing(tx, asked, wanted)
+        _refuse_while_plans_run(tx, missing)
+    ran = [name for migration in missing for name in _once(migration, wanted, held)]
     with _transaction() as tx:
         schema_versions.lock(tx)
         held = held and holding.hold_to_migrate(tx, held)
@@ -127,9 +128,16 @@ def _transaction() -> AbstractContextManager[Transaction]:
     return db.transaction(timeout=longest, lock=longest)
 
 
-def _refuse_while_plans_run(tx: Transaction, asked: list[Migration]) -> None:
-    ran = {version.version for version in schema_versions.applied(tx)}
-    if settings.load().hxo_zdu_enabled or not leases.is_there(tx) or all(migration.version in ran for migration in asked):
+def _missing(tx: Transaction, asked: list[Migration], wanted: list[Migration]) -> list[Migration]:
+    """Those that have not run: the others need no transaction of their own."""
+    applied = schema_versions.applied(tx)
+    _refuse_differences(applied, wanted)
+    ran = {version.version for version in applied}
+    return [migration for migration in asked if migration.version not in ran]
+
+
+def _refuse_while_plans_run(tx: Transaction, missing: list[Migration]) -> None:
+    if settings.load().hxo_zdu_enabled or not leases.is_there(tx) or not missing:
         return
     if active := schema_versions.active_plans(tx, pauses.MIGRATING):
         message = f"HXO_ZDU_ENABLED is false, and plans are running: {', '.join(active)}. Wait for them, or pause or stop them."

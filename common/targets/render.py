@@ -201,6 +201,13 @@ def job(target: Target, command: str, key: str) -> str:  # noqa: ARG001 - as in 
     return str(heard.document["id"])
 
 
+def jobs(target: Target, command: str, since: datetime) -> list[str]:
+    """The ids of the jobs that were begun with this command since then, the oldest first."""
+    rows = [row["job"] for row in _cursored(f"{_service_path(target)}/jobs", {}, PAGES)]
+    ours = [row for row in rows if row.get("startCommand") == command and (targets.instant(row.get("createdAt")) or since) >= since]
+    return [str(row["id"]) for row in sorted(ours, key=lambda row: str(row.get("createdAt")))]
+
+
 def job_state(target: Target, identifier: str) -> State:
     """How far a command is; LIVE: it has succeeded."""
     said = _asked("GET", f"{_service_path(target)}/jobs/{_quoted(identifier)}").document.get("status")

@@ -17,9 +17,14 @@ select :deployment, t.target, t.no, t.wave, t.key, t.previous
  order by t.target;
 
 -- name: busy
--- Those of these targets that a deployment is at, and which one.
-select t.target, t.deployment::text, d.status from tidemark.deployment_targets t join tidemark.deployments d on d.id = t.deployment
- where t.released_at is null and t.target in (select jsonb_array_elements_text(:targets::jsonb)) order by t.target;
+-- Those of these targets that a deployment is at, or takes the traffic from, and which one.
+with held as (
+    select t.target, t.deployment from tidemark.deployment_targets t where t.released_at is null
+    union
+    select r.value, d.id from tidemark.deployments d, jsonb_each_text(coalesce(d.strategy -> 'replaces', '{}')) r where d.ended_at is null
+)
+select h.target, h.deployment::text, d.status from held h join tidemark.deployments d on d.id = h.deployment
+ where h.target in (select jsonb_array_elements_text(:targets::jsonb)) order by h.target, d.created_at;
 
 -- name: by_key
 -- The deployment that an idempotency key stands for.
@@ -130,9 +135,14 @@ update tidemark.deployment_targets set released_at = app_now(), updated_at = app
 update tidemark.deployment_targets set released_at = null, updated_at = app_now() where deployment = :deployment;
 
 -- name: is_superseded
--- Whether one of its targets has been deployed to since, with success.
-select exists (select from tidemark.deployment_targets t
-                 join tidemark.deployment_targets n on n.target = t.target and n.deployment <> t.deployment
+-- Whether one of its targets, or of those whose traffic it took, has been deployed to since, or has had its traffic taken, with success.
+with touched as (
+    select t.deployment, t.target from tidemark.deployment_targets t
+    union
+    select d.id, r.value from tidemark.deployments d, jsonb_each_text(coalesce(d.strategy -> 'replaces', '{}')) r
+)
+select exists (select from touched t
+                 join touched n on n.target = t.target and n.deployment <> t.deployment
                  join tidemark.deployments d on d.id = t.deployment
                  join tidemark.deployments l on l.id = n.deployment and l.status = 'live' and l.kind = 'deploy' and l.created_at > d.created_at
                 where t.deployment = :id);

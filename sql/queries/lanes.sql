@@ -134,7 +134,7 @@ returning l.done, l.busy, l.hi;
 -- name: give_back
 -- Let go of a lane, with the chunk undone, for others to take after a wait.
 update tidemark.lanes
-   set busy = done, leased_until = null, ready_at = app_now() + :wait
+   set busy = done, leased_until = null, ready_at = app_now() + :wait, lapses = 0 -- who gives it back has not died at it
  where plan = :plan and stage = :stage and no = :no and token = :token and leased_until is not null;
 
 -- name: beat

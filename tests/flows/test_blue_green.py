@@ -14,7 +14,7 @@ from common.outgoing import switching
 from common.rules.deploys import Target
 from tests.fronts import DRAIN, SECRET, Front
 from tests.functions import shells
-from tests.releases import NEW, OLD, opened, parts
+from tests.releases import NEW, OLD, THIRD, opened, parts
 
 STRATEGY = {"kind": "blue_green", "replaces": {"green": "web"}, "wave_seconds": 600, "rollback_seconds": 600}
 
@@ -197,3 +197,20 @@ def test_what_hands_its_traffic_over_is_not_deployed_to_meanwhile(world, front):
     world.start(targets=["web"], strategy="rolling")
     with pytest.raises(Conflict, match="Another deployment is at: web"):
         begin(world)
+
+
+def test_what_hands_its_traffic_over_is_left_alone_until_that_is_done(world, front):
+    begin(world)
+    with pytest.raises(Conflict, match="Another deployment is at: web"):
+        world.start(targets=["web"], strategy="rolling")
+
+
+def test_blue_and_green_take_turns_and_the_turn_before_cannot_be_taken_back_any_more(world, front):
+    first = live(world)
+    world.put("green", public_url=front.url, drain_url=front.url + DRAIN)
+    world.providers.commit(THIRD)
+    begun = world.start(targets=["web"], commit=THIRD, strategy=STRATEGY | {"replaces": {"web": "green"}})
+    assert world.work(begun["deployment_id"])["status"] == "live"
+    assert front.active == "web"
+    with pytest.raises(Conflict, match="later deployment"):
+        take_back(first)

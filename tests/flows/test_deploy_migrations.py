@@ -31,6 +31,15 @@ def test_the_command_of_a_target_runs_before_anything_is_begun(world):
     assert parts(found["deployment_id"])["web"].gates["migrate"]["outcome"] == "successful"
 
 
+@pytest.mark.parametrize("fault", [{"name": "lost"}, {"name": "empty"}, {"name": "error"}, {"name": "throttled"}], ids=str)
+def test_a_command_runs_once_whatever_becomes_of_the_answer(world, fault):
+    world.put("web", migrate_command="bin/migrate")
+    world.providers.faults.add(**fault, calls=1, path="/jobs", method="POST")
+    found = world.work(world.start()["deployment_id"])
+    assert found["status"] == "live", found["reason"]
+    assert len(jobs(world)) == 1
+
+
 def test_a_command_that_fails_leaves_every_target_as_it_was(world):
     world.put("web", migrate_command="bin/migrate --fail")
     before = triggers(world)
@@ -43,7 +52,7 @@ def test_a_command_that_fails_leaves_every_target_as_it_was(world):
     assert len(jobs(world)) == 1
 
 
-def test_the_runtime_does_not_begin_before_the_bootstrap_has_ended_well(world, sql):  # TDE-X (c): they ran side by side
+def test_tde_x_fault_c_the_runtime_does_not_begin_before_the_bootstrap_has_ended_well(world, sql):
     world.put("web", migrate_command="bin/migrate", required_env=["NO_SUCH_VARIABLE"])
     found = world.work(world.start()["deployment_id"])
     assert found["status"] == "failed"

@@ -178,6 +178,14 @@ def test_a_lane_whose_worker_died_is_taken_over_from_what_was_reported(sql, tria
     assert advance(heir) is not None
 
 
+def test_who_gives_a_lane_back_has_not_died_at_it(sql, trial):
+    """A shard that waits for hours is not the cause of workers that die now and then meanwhile."""
+    submit(a_stage(shards=1, trouble={"0": 1}))
+    sql("update tidemark.lanes set lapses = 2")
+    assert work.work().given_back == 1
+    assert sql("select lapses from tidemark.lanes") == [[0]]
+
+
 def test_a_zombie_writes_neither_effect_nor_leaf(sql, trial, turn_clock):
     submit(a_stage(shards=1, concurrency=1))
 

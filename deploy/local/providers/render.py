@@ -28,6 +28,7 @@ def rows(manners: Manners, url: Callable[[], str]) -> list[Row]:
         Row("POST", f"{service}/rollback", _of(_put_back)),
         Row("GET", f"{service}/env-vars", _of(_variables)),
         Row("POST", f"{service}/jobs", _of(_job)),
+        Row("GET", f"{service}/jobs", _of(_jobs)),
         Row("GET", service + "/jobs/{job}", _of(_job_shown)),
         Row("GET", "/v1/logs", lambda world, call: _logs(world, call, manners)),
         Row("GET", "/v1/metrics/{metric}", lambda world, call: _metric(world, call, manners)),
@@ -140,6 +141,12 @@ def _job(world: World, call: Call, place: Place) -> Said:
     }
     place.jobs.append(job)
     return Said(201, job | {"status": "pending"})
+
+
+def _jobs(_: World, call: Call, place: Place) -> Said:
+    rows = [{"cursor": f"c-{job['id']}", "job": job} for job in reversed(place.jobs)]
+    after = [row["cursor"] for row in rows].index(call.arguments["cursor"]) + 1 if "cursor" in call.arguments else 0
+    return Said(200, rows[after : after + int(call.arguments.get("limit", "20"))])
 
 
 def _job_shown(_: World, call: Call, place: Place) -> Said:
