@@ -28,12 +28,22 @@ def seal(plan: str) -> bool:
     hash_ = merkle.hasher(stages[0].hash)
     roots = [stage_root(plan, stage) for stage in stages]
     whole = proofs.plan_root(hash_, stages[0].seed, roots)
-    with db.transaction("worker") as tx:
-        if not plans.seal(tx, plan, whole, stages[0].finished_at):
-            return False
-        for stage, root in zip(stages, roots, strict=True):
+
+    def write(tx: db.Transaction) -> None:
+        for stage, root in zip(stages, roots, strict=True):  # stages before their plan, as everybody locks them
             plans.seal_stage(tx, plan, stage.no, root)
+        if not plans.seal(tx, plan, whole, stages[0].finished_at):
+            raise _Reopened
+
+    try:
+        db.replayed(write, "worker")
+    except _Reopened:
+        return False
     return True
+
+
+class _Reopened(Exception):
+    """The plan has ended anew since it was looked at: nothing of this is written."""
 
 
 def stage_root(plan: str, stage: plans.Sealed) -> bytes:

@@ -15,16 +15,18 @@ import pytest
 
 from common import db
 from common.errors import AppError, Conflict
-from common.flows import plan_status, plan_verbs, plans, work
+from common.flows import plan_status, plan_verbs, plans, seal, work
 from common.stores import lanes
 from common.stores import plans as store
 from tests import kinds
 from tests.chaos import check
+from tests.chaos.processes import eventually
 from tests.kinds import a_stage, submit
 
 LEASE = timedelta(seconds=30)
 LONG = os.environ.get("TIDEMARK_LONG") == "1"
 WAIT = timedelta(minutes=2)
+WAITS = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 
 
 def take():
@@ -276,3 +278,20 @@ def test_workers_and_operators_at_random_strand_no_plan_and_see_no_deadlock(sql,
     assert {row[0] for row in states} <= {"succeeded", "failed", "cancelled", "aborted"}
     assert check.plan_faults(database_url) == []
     assert sql("select plan, stage, shard, count(*) from trials group by 1, 2, 3 having count(*) > 1") == []
+
+
+def test_who_closes_a_tree_and_who_opens_its_plan_again_lock_in_one_order(sql, trial):
+    """Sealing locked the plan before its stages: one of the two ended in a deadlock, and took a whole call with it."""
+    plan = submit(a_stage(shards=3))
+    work.work()
+    sql("update tidemark.plans set root = null; update tidemark.stages set root = null")
+    said = []
+    sealing = threading.Thread(target=lambda: said.append(seal.seal(plan)))
+    with db.transaction("worker") as tx:
+        tx.statement("select from tidemark.stages for no key update", {})
+        sealing.start()
+        eventually(lambda: sql(WAITS), 10, "that the sealing waits")
+        assert store.lock(tx, plan) is not None
+    sealing.join()
+    assert said == [True]
+    assert sql("select count(*) from tidemark.plans where root is not null") == [[1]]

@@ -482,6 +482,7 @@ def test_two_senders_at_once_tell_each_notice_once_and_in_order(sql, receivers):
 def test_a_sender_that_comes_back_after_its_lease_writes_nothing(sql, receiver, turn_clock):
     subscribe(receiver)
     tell(count=2)
+    horizon.passed()
     with db.transaction("worker") as tx:
         late = store.take(tx)
     turn_clock(store.LEASE)
