@@ -7,9 +7,10 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from common import db, settings
-from common.flows import plan_status, plans
+from common.flows import plan_status, plans, verify
 from common.rules.http import Request
 from deploy.local.postgres import Cluster
 from tests.bench import lab
@@ -48,6 +49,8 @@ def run(cluster: Cluster, *, rounds: int, **_: object) -> Result:
     result.goal("seconds to submit", max(ours["submit_seconds"], served["submit_seconds"]), 1, " s", at_least=False)
     result.goal("shards/s over HTTP with real rings", served["per_second"], 100_000, "/s")
     result.goal("shards/s", max(each["per_second"] for name, each in found.items() if "1,000,000" in name), 100_000, "/s")
+    result.goal("seconds to verify 1,000,000 leaves", ours["verify_seconds"], 10, " s", at_least=False)
+    result.goal("status of a running plan, ms, p95", ours["status_ms"], 50, " ms", at_least=False)
     result.goal("WAL bytes a shard", ours["wal_bytes"], 50, " B", at_least=False)
     result.goal(
         "memory of a worker, times that of a tenth of the shards", ours["memory_kb"] / few["memory_kb"], 1.1, at_least=False
@@ -66,9 +69,11 @@ def _worked(database: Database, shards: int, processes: int) -> dict[str, float]
             Request("POST", "/"), {"name": "bench", "stages": [{"id": "noop", "kind": "noop", "config": {"shards": shards}}]}
         )
         submitted = time.perf_counter() - started
+        looks = sorted(_seconds(lambda: plan_status.status(plan[1]["plan_id"])) for _ in range(20))
         reports = lab.workers(database.environment(), processes, "shards")
     shown = plan_status.status(plan[1]["plan_id"])
     assert (shown["status"], shown["done_shards"]) == ("succeeded", shards), shown
+    verified = _seconds(lambda: _verified(plan[1]["plan_id"], shards))
     db.pool().discard()
     working = max(report["seconds"] for report in reports)
     return {
@@ -78,7 +83,20 @@ def _worked(database: Database, shards: int, processes: int) -> dict[str, float]
         "postgres_us": cost.cpu_seconds * 1e6 / shards,
         "python_us": sum(report["cpu_seconds"] for report in reports) * 1e6 / shards,
         "memory_kb": max(report["memory_kb"] for report in reports),
+        "status_ms": looks[-2] * 1000,  # the 95th of a hundred
+        "verify_seconds": verified,
     }
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _verified(plan: str, shards: int) -> None:
+    found = verify.check(plan, time.monotonic() + 60)
+    assert (found.is_clean, found.checked) == (True, shards), found
 
 
 def _served(database: Database, shards: int) -> dict[str, float]:
