@@ -40,6 +40,7 @@ def start(request: Request, given: dict[str, Any]) -> tuple[int, dict[str, Any]]
         if former is not None:
             return former
         _check_window(tx)
+        deployments.queue_up(tx)
         found = _known(tx, asked)
         return _added(tx, asked, given, found, by=by, key=key, hashed=hashed)
 

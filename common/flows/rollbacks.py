@@ -167,6 +167,7 @@ def rollback(given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     by = str(log.field("operator"))
 
     def write(tx: Transaction) -> tuple[str, int]:
+        deployments.queue_up(tx)
         found = deployments.get(tx, wanted)
         if found is not None and found.plan is not None:
             plans.lock(tx, found.plan)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from common import encoding
 from common.db import Transaction
+from common.stores import locks
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,11 @@ class Freeze(NamedTuple):
 
     reason: str | None
     until: datetime
+
+
+def queue_up(tx: Transaction) -> None:
+    """Be the only one that looks which targets are free, until this transaction ends."""
+    locks.wait(tx, "deploys")
 
 
 def add(tx: Transaction, draft: Draft) -> str | None:
