@@ -199,6 +199,7 @@ def overview() -> dict[str, Any]:
     active = [each for each in every if each.plan.plan_finished_at is None]
     return {
         "enabled": settings.load().hxo_enabled,
+        "version": settings.load().running_release,
         "active_plans": len(active),
         "total_shards_pending": sum(each.whole.pending or 0 for each in active),
         "total_shards_running": sum(each.whole.running for each in active),

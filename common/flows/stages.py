@@ -40,12 +40,12 @@ def open_next(tx: Transaction, plan: str) -> int:
 
 
 def _open(tx: Transaction, plan: str, stage: plans.Openable, undoes: str | None) -> int:
-    kind = shards.find(stage.kind)
     seen = rules.Stage(plan, stage.no, stage.id, stage.kind, stage.config, stage.shards)
-    if undoes is not None and getattr(kind, "IN_PARTS", False):
+    opens = shards.offered(stage.kind, "open")
+    if undoes is not None and shards.offered(stage.kind, "IN_PARTS"):
         count: int | None = parts.copy(tx, seen, undoes)
     else:
-        count = kind.open(tx, seen) if hasattr(kind, "open") else stage.shards
+        count = opens(tx, seen) if opens else stage.shards
     if count == 0:
         plans.open_stage(tx, plan, stage.no, shards=0, released=0)
         end_stage(tx, plan, stage.no, seen, ok=True)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from deploy.client import Api, Exit, Problem, say, write, write_facts, write_json, write_rows
-from deploy.commands.options import Json, Limit, Token, Url, group, segment, unknown
+from deploy.client import Api, say, write, write_facts, write_json, write_rows
+from deploy.commands.options import Json, Limit, Token, Url, group, read_json, segment, unknown
 
 deploy = group("Deploys of what stands around the database.")
 target = group("What can be deployed to.")
@@ -37,7 +34,7 @@ def start(
     """Begin a deploy; exit status 1 when it is watched, and does not go live."""
     api = Api(url, key)
     given = {"targets": targets or None, "commit": commit, "artifact": artifact, "strategy": strategy}
-    asked = (read(file) if file else {}) | {name: value for name, value in given.items() if value is not None}
+    asked = (read_json(file) if file else {}) | {name: value for name, value in given.items() if value is not None}
     found = api.call("POST", "/api/hxo/deployments", asked, headers={"Idempotency-Key": once} if once else None)
     _begun(api, found, watch=watch, as_json=as_json)
 
@@ -53,22 +50,6 @@ def _begun(api: Api, found: dict[str, Any], *, watch: bool, as_json: bool) -> No
     else:
         write(identifier)
         say(f"To watch it: tidemark deploy watch {identifier}")
-
-
-def read(file: str) -> dict[str, Any]:
-    """A JSON object out of a file. Raises: Problem."""
-    try:
-        found = json.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
-    except OSError as error:
-        cause = f"{file} cannot be read: {error.strerror}."
-        raise Problem(cause, Exit.USAGE) from error
-    except ValueError as error:
-        cause = f"{file} is not JSON: {error}."
-        raise Problem(cause, Exit.USAGE) from error
-    if not isinstance(found, dict):
-        cause = f"{file} is not a JSON object."
-        raise Problem(cause, Exit.USAGE)
-    return found
 
 
 @deploy.command(name="list")
@@ -203,5 +184,5 @@ def set_(
     as_json: Json = False, url: Url = None, key: Token = None,
 ) -> None:  # fmt: skip
     """Make a target, or change one."""
-    found = Api(url, key).call("PUT", f"/api/hxo/targets/{segment(name)}", read(file))
+    found = Api(url, key).call("PUT", f"/api/hxo/targets/{segment(name)}", read_json(file))
     (write_json if as_json else write_facts)(found)

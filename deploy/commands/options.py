@@ -38,3 +38,23 @@ def segment(text: str) -> str:
     from urllib.parse import quote  # noqa: PLC0415
 
     return quote(text, safe="")
+
+
+def read_json(file: str) -> dict[str, Any]:
+    """The JSON object in a file; - for stdin. Raises: Problem."""
+    import json  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    try:
+        found = json.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
+    except OSError as error:
+        cause = f"{file} cannot be read: {error.strerror}."
+        raise Problem(cause, Exit.USAGE) from error
+    except ValueError as error:
+        cause = f"{file} is not JSON: {error}."
+        raise Problem(cause, Exit.USAGE) from error
+    if not isinstance(found, dict):
+        cause = f"{file} is not a JSON object."
+        raise Problem(cause, Exit.USAGE)
+    return found

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from deploy.client import Api, Exit, Problem, say, write, write_facts, write_json, write_rows
-from deploy.commands.options import Json, Token, Url, group, segment, unknown
+from deploy.commands.options import Json, Token, Url, group, read_json, segment, unknown
 
 plan = group("Plans: large work in many parts.")
 Watch = Annotated[bool, typer.Option("--watch", help="Stay until it is over.")]
@@ -27,7 +24,7 @@ def submit(
     watch: Watch = False, as_json: Json = False, url: Url = None, key: Token = None,
 ) -> None:  # fmt: skip
     """Submit a plan; exit status 1 when it is watched, and fails."""
-    api, given = Api(url, key), _read(file)
+    api, given = Api(url, key), read_json(file)
     if check:
         found = api.call("POST", "/api/hxo/plan", given)
         if as_json:
@@ -43,18 +40,6 @@ def submit(
     else:
         write(found["plan_id"])
         say(f"To watch it: tidemark plan status {found['plan_id']} --watch")
-
-
-def _read(file: str) -> Any:
-    """Raises: Problem."""
-    try:
-        return json.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
-    except OSError as error:
-        cause = f"{file} cannot be read: {error.strerror}."
-        raise Problem(cause, Exit.USAGE) from error
-    except ValueError as error:
-        cause = f"{file} is not JSON: {error}."
-        raise Problem(cause, Exit.USAGE) from error
 
 
 @plan.command()

@@ -178,6 +178,15 @@ def test_a_lane_whose_worker_died_is_taken_over_from_what_was_reported(sql, tria
     assert advance(heir) is not None
 
 
+def test_a_stage_whose_kind_nobody_knows_opens_and_fails_by_itself(sql, trial):
+    """It failed in the report of the stage before it, which was then done again and again."""
+    submit(a_stage("a", shards=2), a_stage("b", shards=1) | {"dependencies": ["a"]})
+    sql("update tidemark.stages set kind = 'of.newer.code' where id = 'b'")
+    work.work()
+    assert sql("select id, status from tidemark.stages order by no") == [["a", "succeeded"], ["b", "open"]]
+    assert shards_done(sql) == [0, 1]
+
+
 def test_who_gives_a_lane_back_has_not_died_at_it(sql, trial):
     """A shard that waits for hours is not the cause of workers that die now and then meanwhile."""
     submit(a_stage(shards=1, trouble={"0": 1}))
