@@ -333,6 +333,6 @@ def told(tx: Transaction, deployment: Deployment, stage: str, status: str, **mor
         "deploy.events",
         {"deployment_id": deployment.id, "stage": stage, "status": status, **more},
         source="deploy",
-        dedupe_key=f"deploy:{deployment.id}:{stage}:{status}:{more.get('target', '')}",
+        dedupe_key=f"deploy:{deployment.id}:{stage}:{status}:{more.get('target', '')}:{more.get('gate', '')}",
         correlation_id=deployment.id,
     )

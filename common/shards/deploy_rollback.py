@@ -21,6 +21,7 @@ from common.stores.deployments import Part
 
 KIND = "deploy.rollback"
 IS_OURS = True
+BY_ITSELF = "tidemark"  # who asks for a rollback that nobody asked for
 
 
 def plan(config: dict[str, Any]) -> int:
@@ -40,11 +41,12 @@ def _target(context: Context, no: int) -> Done:
     if former is None and point is None:
         deploys.refuse("nothing_before", f"Nothing was live at {at.target.name} before: there is nothing to put back.")
     _freeze(context, at)
-    _stop(at)
+    ours = _stop(at)
     if former is not None:  # what people use stands beside it, and has not been touched
         deploys.handed_back(context, at, former)
     serving = deploys.served(at)
     if former is None and point is not None and not _is_back(serving, point):
+        _check_ours(at, serving, ours)
         restored = deploys.asked(context, at, Wanted(point.commit, point.artifact), lambda: _restored(at, point))
         deploys.finished(at, restored)
         at.wait("it was restored, and is not served yet")
@@ -69,8 +71,8 @@ def _freeze(context: Context, at: Place) -> None:
         deploys.told(tx, at.deployment, "freeze", "frozen", target=at.target.name)
 
 
-def _stop(at: Place) -> None:
-    """Stop the deploy that is taken back, if it is still on its way.
+def _stop(at: Place) -> Deploy | None:
+    """Stop the deploy that is taken back, if it is still on its way; which one it is, None when none was made.
 
     Raises: Waiting, until the provider says that it is over.
     """
@@ -78,13 +80,26 @@ def _stop(at: Place) -> None:
         undone = deployments.part(tx, str(at.deployment.rolls_back), at.target.name)
         asked = deployments.get(tx, str(at.deployment.rolls_back))
     if undone is None or asked is None or undone.intended_at is None:
-        return
+        return None
     deploy = _begun(at, undone, asked)
-    if deploy is None or deploy.state in OVER:
+    if deploy is not None and deploy.state not in OVER:
+        if at.can(Ability.CANCEL):
+            at.provider.cancel(at.target, deploy.id)
+        at.wait(f"the deploy {deploy.id} is being stopped")
+    return deploy
+
+
+def _check_ours(at: Place, serving: Serving, ours: Deploy | None) -> None:
+    """What somebody else has put there meanwhile is not ours to take away by ourselves; a person who asks for it may.
+
+    Raises: Refused.
+    """
+    if at.deployment.requested_by != BY_ITSELF or at.part.intended_at is not None or ours is None:
         return
-    if at.can(Ability.CANCEL):
-        at.provider.cancel(at.target, deploy.id)
-    at.wait(f"the deploy {deploy.id} is being stopped")
+    if serving.id in (None, ours.id) or serving.commit is None or deploys.same(serving.commit, ours.commit):
+        return
+    what = serving.commit or serving.artifact
+    deploys.refuse("replaced", f"{at.target.name} serves {what} by now, which somebody else deployed: it is left as it is.")
 
 
 def _begun(at: Place, undone: Part, asked: deployments.Deployment) -> Deploy | None:

@@ -60,3 +60,16 @@ def test_a_rollback_is_told_on_the_bus_and_kept_as_a_deployment(world):
     assert {("rollback", "begun"), ("freeze", "frozen"), ("rollback", "verified"), ("rollback", "complete")} <= set(
         map(tuple, told)
     )
+
+
+def test_what_somebody_else_deployed_meanwhile_is_left_as_it_is_unless_a_person_asks(world, sql):
+    begun = world.start(strategy={"kind": "waves", "waves": [["web"], ["page", "api"]], "bake_seconds": 3600})
+    world.work(begun["deployment_id"], until=lambda found: found["targets"][0]["promoted_at"])
+    world.live("web", THIRD)
+    found = world.work(begun["deployment_id"])
+    assert found["status"] == "not_rolled_back"
+    assert "which somebody else deployed" in found["reason"]
+    assert world.running()["web"] == THIRD
+    act(rollbacks.rollback, {"deployment_id": found["deployment_id"]})
+    assert world.work(found["deployment_id"], until=lambda found: found["status"] == "rolled_back")
+    assert world.running()["web"] == OLD
