@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields
+
+import yaml
 
 from common import settings
 from tests.house.tree import ROOT
@@ -23,6 +26,37 @@ def example() -> str:
 
 def test_the_example_names_every_variable_with_its_default():
     assert FILE.read_text() == example()
+
+
+# What is of this machine, of one function and not of all, or of Google's queue.
+ELSEWHERE = {
+    "BODY_TIMEOUT_SECONDS", "DB_POOL", "FUNCTION_TIMEOUT_SECONDS", "GITHUB_API_URL", "NETLIFY_API_URL", "RENDER_API_URL", "SHARD_KINDS",
+    "TASKS_ENDPOINT", "TASKS_SERVICE_ACCOUNT", "TRUSTED_PROXIES", "WEBHOOK_BODY_LIMIT_BYTES", "WEBHOOK_ENTITIES", "ZOHO_ACCOUNTS_URL",
+    "ZOHO_API_URL",
+}  # fmt: skip
+
+
+def on_aws() -> set[str]:
+    """What serverless.yml hands to every function."""
+
+    class Loader(yaml.SafeLoader):
+        """YAML with CloudFormation's tags read as plain text."""
+
+    Loader.add_multi_constructor("!", lambda loader, _, node: loader.construct_scalar(node))
+    return set(yaml.load((ROOT / "serverless.yml").read_text(), Loader)["provider"]["environment"])  # noqa: S506 - a SafeLoader
+
+
+def missing(handed: Collection[str]) -> set[str]:
+    """Variables that somebody may set and no function on AWS would see."""
+    return {each.name.upper() for each in fields(settings.Settings)} - ELSEWHERE - set(handed)
+
+
+def test_what_can_be_set_reaches_the_functions_on_aws():
+    assert missing(on_aws()) == set()
+
+
+def test_a_variable_that_does_not_reach_them_would_be_seen():
+    assert missing(on_aws() - {"SEED_SECRET"}) == {"SEED_SECRET"}
 
 
 if __name__ == "__main__":
