@@ -124,7 +124,7 @@ def test_who_died_after_copying_can_still_be_taken_back(site, sql, monkeypatch):
     plan = submitted("assets.stage")
     work.work()
     monkeypatch.setattr(artifacts.Folder, "put", real)
-    sql("update tidemark.shard_failures set ready_at = '-infinity'")
+    sql("update tidemark.shard_failures set ready_at = app_now()")
     taken_back(ran(plan))
     assert staged() == {}
 

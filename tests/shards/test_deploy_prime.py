@@ -18,7 +18,7 @@ def allowed(served, configured):
 
 def again(sql):
     """Every failed shard is due now, and every lane."""
-    sql("update tidemark.shard_failures set ready_at = '-infinity'")
+    sql("update tidemark.shard_failures set ready_at = app_now()")
     sql("update tidemark.lanes set ready_at = '-infinity'")
     work.work()
 
