@@ -16,7 +16,7 @@ from common.db import Transaction
 from common.errors import Broken, Conflict, Invalid, SourceRefused, Unknown, Waiting
 from common.outgoing import probe, switching
 from common.rules import merkle
-from common.rules.deploys import OVER, Ability, Deploy, Serving, State, Target, Wanted
+from common.rules.deploys import OVER, Ability, Deploy, Serving, State, Target, Wanted, is_commit
 from common.rules.shard import Context, Failure, Ran
 from common.stores import deployments, notices, plans
 from common.stores import targets as rows
@@ -24,7 +24,6 @@ from common.stores.deployments import Deployment, Part
 
 VISIBLE = timedelta(seconds=60)  # in which a provider lists what it was asked for
 SKEW = timedelta(seconds=30)  # between its clock and ours
-SHORTEST_COMMIT = 7
 
 
 class Refused(Exception):
@@ -176,15 +175,7 @@ def serves(serving: Serving, wanted: Wanted) -> bool:
     """Whether what is live is what was wanted. Nothing known is not it."""
     if wanted.artifact is not None:
         return serving.artifact == wanted.artifact
-    return same(serving.commit, wanted.commit)
-
-
-def same(one: str | None, other: str | None) -> bool:
-    """Whether two names of a commit mean the same: one may be short."""
-    if not one or not other:
-        return False
-    short, full = sorted((one.lower(), other.lower()), key=len)
-    return short == full or (len(short) >= SHORTEST_COMMIT and full.startswith(short))
+    return is_commit(serving.commit, wanted.commit)
 
 
 # Voting ----------------------------------------------------------------------------------------------------------
@@ -217,7 +208,7 @@ def ballot(context: Context) -> Ballot:
 
 def told_apart(at: Place, former: str) -> None:
     """Raises: Refused, when both sides would say the same: then nobody could tell that the traffic was switched."""
-    if same(probe.version(_other(at, former)), at.deployment.commit):
+    if is_commit(probe.version(_other(at, former)), at.deployment.commit):
         refuse("same_version", f"{former} serves {at.deployment.commit} already: there is nothing to switch to {at.target.name}.")
 
 
@@ -228,7 +219,7 @@ def handed_over(context: Context, at: Place, former: str) -> None:
     """
     other = _other(at, former)
     try:
-        if not same(switching.public(at.target), at.deployment.commit):
+        if not is_commit(switching.public(at.target), at.deployment.commit):
             context.beat(None)
             is_asked = switching.switch(to=at.target, former=other, deployment=at.deployment.id)
             at.wait("the traffic is being switched" if is_asked else f"somebody must switch the traffic from {former} to it")
@@ -248,7 +239,7 @@ def handed_back(context: Context, at: Place, former: str) -> None:
         context.beat(None)
         switching.drain(other, resume=True)
         was = probe.version(other)
-        if was is None or not same(switching.public(at.target), was):
+        if was is None or not is_commit(switching.public(at.target), was):
             is_asked = switching.switch(to=other, former=at.target, deployment=at.deployment.id)
             at.wait("the traffic is being switched back" if is_asked else f"somebody must switch the traffic back to {former}")
     except SourceRefused as error:

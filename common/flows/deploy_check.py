@@ -12,8 +12,8 @@ from common.db import Transaction
 from common.errors import AppError, Invalid, Unavailable, Unknown
 from common.flows import lease
 from common.outgoing import probe
-from common.rules import gates, parity, strategies
-from common.rules.deploys import Ability, Target
+from common.rules import gates, strategies
+from common.rules.deploys import Ability, Target, is_commit
 from common.rules.gates import Gate, Outcome
 from common.rules.plan import Reader
 from common.stores import deployments
@@ -128,7 +128,7 @@ class _Look:
         if not wanted[field] or not serving[field]:
             self.problems.append(f"the {field} that it serves is not known")
             return None
-        is_same = parity.same_commit if field == "commit" else operator.eq
+        is_same = is_commit if field == "commit" else operator.eq
         if is_same(wanted[field], serving[field]):
             return []
         self.problems.append(f"it serves the {field} {serving[field]}, and should serve {wanted[field]}")

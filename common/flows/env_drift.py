@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from common import db, log, settings, targets
 from common.errors import AppError
-from common.flows import lease, links
+from common.flows import at_once, lease, links
 from common.rules import environments
 from common.rules.deploys import Ability, Target
 from common.rules.environments import Side
@@ -38,12 +36,7 @@ def drift() -> dict[str, Any]:
 
 def _read(rows: Sequence[Row]) -> list[Side]:
     sides = {row.name: _side(row, None, "it did not answer in time") for row in rows}
-    threads = [threading.Thread(target=_keep, args=(row, sides), daemon=True) for row in rows]
-    for thread in threads:
-        thread.start()
-    until = time.monotonic() + settings.load().hxo_federation_timeout.total_seconds()
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
+    at_once.each(lambda row: _keep(row, sides), rows)
     return list(dict(sides).values())
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from common import db, log, settings, targets
 from common.errors import AppError, Invalid
-from common.flows import lease, migrate
+from common.flows import at_once, lease, migrate
 from common.outgoing import probe
 from common.rules import parity as rules
 from common.rules.deploys import Ability, Serving, Target, fingerprint
@@ -106,12 +104,7 @@ def _target(row: Deployed, schema: int | None, read: Read | None) -> dict[str, A
 def _read(rows: Sequence[Deployed]) -> Mapping[str, Read]:
     """Every target, all at once; one that does not answer in time is left out, and holds nobody up."""
     found: dict[str, Read] = {}
-    threads = [threading.Thread(target=_keep, args=(row, found), daemon=True) for row in rows]
-    for thread in threads:
-        thread.start()
-    until = time.monotonic() + settings.load().hxo_federation_timeout.total_seconds()
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
+    at_once.each(lambda row: _keep(row, found), rows)
     return dict(found)
 
 

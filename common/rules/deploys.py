@@ -58,9 +58,10 @@ OVER = frozenset({State.LIVE, State.SUPERSEDED, State.FAILED, State.REJECTED, St
 
 def is_commit(one: str | None, other: str | None) -> bool:
     """Whether these are the same commit, either of which may be abbreviated."""
-    if not one or not other or min(len(one), len(other)) < SHORTEST_COMMIT:
-        return bool(one) and one == other
-    return one.startswith(other) or other.startswith(one)
+    if not one or not other:
+        return False
+    short, full = sorted((one.lower(), other.lower()), key=len)
+    return short == full or (len(short) >= SHORTEST_COMMIT and full.startswith(short))
 
 
 class Ability(StrEnum):

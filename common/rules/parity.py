@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-SHORTEST_COMMIT = 7
+from common.rules.deploys import is_commit
+
 Facts = Mapping[str, Any]
 
 
@@ -26,15 +27,9 @@ class Compared(NamedTuple):
     unknown: list[str]
 
 
-def same_commit(one: str, other: str) -> bool:
-    """Whether two names of a commit mean the same: one may be short."""
-    short, full = sorted((one.lower(), other.lower()), key=len)
-    return short == full or (len(short) >= SHORTEST_COMMIT and full.startswith(short))
-
-
 # What makes a field equal that is wanted and known. A schema may be ahead of the code: it is only ever added to.
 EQUAL: Mapping[str, Callable[[Any, Any], bool]] = {
-    "commit": same_commit,
+    "commit": is_commit,
     "artifact": lambda wanted, serving: wanted == serving,
     "schema": lambda wanted, serving: serving >= wanted,
     "config_hash": lambda wanted, serving: wanted == serving,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from common.rules import gates
+from common.rules import gates, quorum
 from common.rules.deploys import Target, Wanted
 from common.rules.gates import Gate
 from common.rules.plan import Reader
@@ -24,8 +24,6 @@ STRATEGY_FIELDS = frozenset(
     {"kind", "waves", "replaces", "wave_seconds", "bake_seconds", "vote_seconds", "rollback_seconds", "quorum"}
 )
 BACKGROUND_FIELDS = frozenset({"assets", "prime", "audit"})
-VERIFIERS = ("schema", "proof", "health", "parity", "budget")
-TRUTH = ("schema", "proof")
 BOOTSTRAP_SECONDS, RUNTIME_SECONDS = 420, 600  # both together: the 17 minutes in which a deploy is to be ready
 FINALIZE_SECONDS = 600
 SHARD_SECONDS = 600  # a migration, or a look at all of the code, in one shard
@@ -118,7 +116,7 @@ def _strategy(given: Any, targets: Sequence[str], reader: Reader) -> Strategy:
         bake_seconds=seconds("bake_seconds", 0, 0),
         vote_seconds=seconds("vote_seconds", 1, 60),
         rollback_seconds=seconds("rollback_seconds", 1, 900),
-        quorum=reader.whole(given["quorum"], "/strategy/quorum", 1, len(VERIFIERS) - len(TRUTH), 1)
+        quorum=reader.whole(given["quorum"], "/strategy/quorum", 1, len(quorum.AUTONOMY), 1)
         if given.get("quorum") is not None
         else None,
     )

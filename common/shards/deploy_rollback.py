@@ -13,7 +13,7 @@ from common.clients import deploys
 from common.clients.deploys import Done, Place
 from common.db import Transaction
 from common.errors import Unknown
-from common.rules.deploys import OVER, Ability, Deploy, Point, Serving, Wanted
+from common.rules.deploys import OVER, Ability, Deploy, Point, Serving, Wanted, is_commit
 from common.rules.shard import Context, Ran
 from common.stores import deployments
 from common.stores import targets as rows
@@ -96,7 +96,7 @@ def _check_ours(at: Place, serving: Serving, ours: Deploy | None) -> None:
     """
     if at.deployment.requested_by != BY_ITSELF or at.part.intended_at is not None or ours is None:
         return
-    if serving.id in (None, ours.id) or serving.commit is None or deploys.same(serving.commit, ours.commit):
+    if serving.id in (None, ours.id) or serving.commit is None or is_commit(serving.commit, ours.commit):
         return
     what = serving.commit or serving.artifact
     deploys.refuse("replaced", f"{at.target.name} serves {what} by now, which somebody else deployed: it is left as it is.")
@@ -127,5 +127,5 @@ def _is_back(serving: Serving, point: Point) -> bool:
     if point.artifact is not None and serving.artifact is not None:
         return serving.artifact == point.artifact
     if point.commit is not None:
-        return deploys.same(serving.commit, point.commit)
+        return is_commit(serving.commit, point.commit)
     return serving.id == point.id

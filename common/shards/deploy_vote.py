@@ -19,12 +19,12 @@ from common.errors import AppError
 from common.outgoing import probe
 from common.rules import merkle, quorum
 from common.rules.shard import Context, Ran
-from common.rules.strategies import VERIFIERS
 from common.stores import leaves, migrations, plans, votes
 
 KIND = "deploy.vote"
 IS_OURS = True
 CHUNKS = 1000
+VERIFIERS = (*quorum.TRUTH, *quorum.AUTONOMY)  # one shard each, in this order
 
 
 class Said(NamedTuple):

@@ -19,15 +19,21 @@ THREADS = 16
 
 
 @functools.cache
-def deployables() -> dict[str, dict[str, Any]]:
-    """The functions of serverless.yml by name."""
+def declared() -> dict[str, Any]:
+    """What serverless.yml says."""
 
     class Loader(yaml.SafeLoader):
         """YAML with CloudFormation's tags read as plain text."""
 
     Loader.add_multi_constructor("!", lambda loader, _, node: loader.construct_scalar(node))
     with (ROOT / "serverless.yml").open() as file:
-        found: dict[str, dict[str, Any]] = yaml.load(file, Loader)["functions"]  # noqa: S506 - a SafeLoader
+        found: dict[str, Any] = yaml.load(file, Loader)  # noqa: S506 - a SafeLoader
+    return found
+
+
+def deployables() -> dict[str, dict[str, Any]]:
+    """The functions of serverless.yml by name."""
+    found: dict[str, dict[str, Any]] = declared()["functions"]
     return found
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import fields
 
-import yaml
-
 from common import settings
+from deploy.local import gateway
 from tests.house.tree import ROOT
 
 FILE = ROOT / ".env.example"
@@ -38,12 +37,7 @@ ELSEWHERE = {
 
 def on_aws() -> set[str]:
     """What serverless.yml hands to every function."""
-
-    class Loader(yaml.SafeLoader):
-        """YAML with CloudFormation's tags read as plain text."""
-
-    Loader.add_multi_constructor("!", lambda loader, _, node: loader.construct_scalar(node))
-    return set(yaml.load((ROOT / "serverless.yml").read_text(), Loader)["provider"]["environment"])  # noqa: S506 - a SafeLoader
+    return set(gateway.declared()["provider"]["environment"])
 
 
 def missing(handed: Collection[str]) -> set[str]:

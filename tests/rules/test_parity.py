@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from common.rules.parity import Compared, Status, compared, same_commit, status
+from common.rules.deploys import is_commit
+from common.rules.parity import Compared, Status, compared, status
 
 WHOLE = {"commit": "c0ffee1c0ffee1", "artifact": "a", "schema": 27, "config_hash": "h", "frozen": False}
 OTHER = {"commit": "0ddba110ddba11", "artifact": "b", "schema": 26, "config_hash": "i", "frozen": True}
@@ -28,7 +29,7 @@ def test_a_schema_ahead_of_the_code_is_no_difference():
     [("c0ffee1", "C0FFEE1c0ffee1", True), ("c0ffee", "c0ffee1c0ffee1", False), ("c0ffee1", "c0ffee2", False), ("v1", "v1", True)],
 )
 def test_a_short_commit_means_the_long_one_if_it_is_long_enough(one, other, is_same):
-    assert same_commit(one, other) is same_commit(other, one) is is_same
+    assert is_commit(one, other) is is_commit(other, one) is is_same
 
 
 @pytest.mark.parametrize(
